@@ -169,6 +169,18 @@ async def test_what_is_printed_and_logged_there_comes_here(
     assert "printed\n" in capfd.readouterr().err
 
 
+async def test_much_output_comes_whole(
+    staged: StagedProject, elsewhere: Elsewhere, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown = ""
+    async with elsewhere.running(staged) as bridge:
+        await run(bridge, "for number in range(50_000): print('line', number)")
+        while not shown.endswith("line 49999\n"):  # it comes while nobody calls
+            await trio.sleep(0.01)
+            shown += capfd.readouterr().err
+    assert shown == "".join(f"line {number}\n" for number in range(50_000))
+
+
 async def test_a_call_that_is_late_or_cancelled_is_interrupted_there(
     staged: StagedProject, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:

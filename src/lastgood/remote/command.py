@@ -92,7 +92,7 @@ class CommandPlace:
     def reason(self, status: int | None, stderr: str) -> str:  # noqa: ARG002 - for the classes that derive from this
         """Return why the host is gone, by the exit status of the command and the end of its stderr: a clause."""
         assert self._child is not None
-        return f"{self._command[0]} {exit_text(self._child)}{f': {stderr}' if stderr else ''}"
+        return f"{os.path.basename(self._command[0])} {exit_text(self._child)}{f': {stderr}' if stderr else ''}"
 
     async def remove(self) -> None:
         """See :class:`.Place`."""

@@ -330,20 +330,33 @@ class Link:
                 return
 
     def _show(self, data: bytes) -> None:
-        """Write to the app's stderr. What does not fit waits, for what comes next; beyond a limit, it is dropped."""
-        if self._out is None or self._out.write_end < 0:
-            return
+        """Write to the app's stderr. What does not fit waits; beyond a limit, it is dropped, so that answers are not held up."""
+        waited = bool(self._unshown)
         self._unshown += data
+        self._write_output()
+        if len(self._unshown) > _MAX_OUTPUT:
+            self._unshown[:] = b"\n[output of the worker was dropped: nobody reads it here]\n"
+        if self._unshown and not waited and self._nursery is not None:
+            self._nursery.start_soon(self._show_rest)
+
+    def _write_output(self) -> None:
+        if self._out is None or self._out.write_end < 0:
+            self._unshown.clear()
+            return
         try:
             del self._unshown[: os.write(self._out.write_end, self._unshown)]
         except BlockingIOError:
-            if len(self._unshown) > _MAX_OUTPUT:
-                self._unshown[:] = b"\n[output of the worker was dropped: nobody reads it here]\n"
+            return
+
+    async def _show_rest(self) -> None:
+        while self._unshown and self._out is not None and self._out.write_end >= 0:
+            await trio.lowlevel.wait_writable(self._out.write_end)
+            self._write_output()
 
     def _end_worker(self, status: int | None) -> None:
         """Note the exit of the worker: its pipes end."""
         self.status = status
-        self._show(b"")
+        self._write_output()
         self.exited.set()
         self._close_logs()
 
