@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lastgood.bridges.late import LoadedLate
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 from lastgood.remote import RemoteBridge
 from places import Elsewhere, config_of
-from process_bridges import Gate, interpreter, is_alive, until
+from process_bridges import Gate, interpreter, is_alive, script, until
 from staged_project import StagedProject, run
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -338,6 +339,34 @@ async def test_a_worker_ahead_that_would_have_started_otherwise_is_left_alone(
         await bridge.prepare_spare()
         async with elsewhere.running(staged, process, **options):
             assert len(elsewhere.made) == 3
+
+
+@pytest.mark.parametrize("is_frozen", [False, pytest.param(True, marks=pytest.mark.torture)])
+async def test_a_worker_ahead_whose_place_is_lost_is_passed_over(
+    staged: StagedProject, elsewhere: Elsewhere, is_frozen: bool
+) -> None:
+    times = {"heartbeat": 0.1, "lost_after": 0.5} if is_frozen else {}
+    async with elsewhere.running(staged, **times) as bridge:
+        await bridge.prepare_spare()
+        (_, ahead) = hosts(elsewhere)
+        os.kill(ahead, signal.SIGSTOP if is_frozen else signal.SIGKILL)  # which nobody has noticed yet
+        async with elsewhere.running(staged, **times) as following:
+            assert await run(following, "result = 1") == 1
+            assert len(elsewhere.made) == 3
+
+
+def hosts(elsewhere: Elsewhere) -> list[int]:
+    """The processes that run hosts, in the order of their places."""
+    return [place._child.pid for place in elsewhere.made if place._child is not None]
+
+
+async def test_a_disk_that_is_full_there_is_named(staged: StagedProject, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    # As a limit for the size of files does.
+    elsewhere.python = str(script(tmp_path / "limited", f'#!/bin/bash\nulimit -f 4\nexec {sys.executable} "$@"\n'))
+    with pytest.raises(BridgeError, match=r"The host has failed: File too large") as failed:
+        async with elsewhere.running(staged):
+            pass
+    assert failed.value.blame == "place"
 
 
 # --- misuse

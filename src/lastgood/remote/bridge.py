@@ -109,18 +109,13 @@ class RemoteBridge(WorkerBridge):
             raise failed[0]
 
     async def _start_worker(self, shipment: Shipment) -> None:
-        worker = None if self._ahead is None else await take_ahead(self._key(shipment))
-        before = 0
-        if worker is None:
+        taken = None if self._ahead is None else await self._taken_ahead(shipment)
+        if taken is None:
             worker, there = await self._placed_worker(shipment)
             self._workers.append(worker)
+            before = 0
         else:
-            before = worker.link.sent
-            worker.link.on_lost = self._note_lost
-            self._workers.append(worker)
-            loaded = partial(self._note_loaded, worker)
-            worker.channel.adopt(threads=self._process.threads, timeout=self._process.timeout, on_loaded=loaded)
-            worker.address, there = await worker.link.ship(shipment)
+            worker, there, before = taken
             worker.show()
         worker.levels = LEVELS.current
         answer = worker.channel.submit(frames.SETUP, PACK(self._setup(worker.address, there)))
@@ -130,6 +125,29 @@ class RemoteBridge(WorkerBridge):
         self._result(worker, answer, is_import=True)
         worker.ready = True
         self.bytes_shipped += worker.link.sent - before
+
+    async def _taken_ahead(self, shipment: Shipment) -> tuple[PlacedWorker, dict[str, str], int] | None:
+        """Take a worker that was started ahead. Return it, the paths of what was shipped, and the bytes that were sent before.
+
+        None if there is none. One whose place turns out to be lost is passed over: a connection breaks while nobody uses it.
+        """
+        while (worker := await take_ahead(self._key(shipment))) is not None:
+            before = worker.link.sent
+            worker.link.on_lost = self._note_lost
+            self._workers.append(worker)
+            loaded = partial(self._note_loaded, worker)
+            worker.channel.adopt(threads=self._process.threads, timeout=self._process.timeout, on_loaded=loaded)
+            try:
+                worker.address, there = await worker.link.ship(shipment)
+            except BridgeError as error:
+                if not worker.has_exited():
+                    raise
+                logger.info("a worker that was started ahead is passed over: %s", error)
+                self._workers.remove(worker)
+                await worker.end(0)
+            else:
+                return worker, there, before
+        return None
 
     async def _placed_worker(
         self, shipment: Shipment, *, is_spare: bool = False
