@@ -75,7 +75,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if coverage is None or coverage.Coverage.current() is None else 0
 
 
-LONG = ("torture", "peers")
+LONG = ("torture", "peers", "ray")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
