@@ -5,7 +5,9 @@
 - here: a ``ProcessBridge``, whose worker runs here and shares memory with the app;
 - process: the host and its worker in a process beside the app, through pipes: what the way of a call costs without a network;
 - ssh: through an sshd on loopback, which is started for this (from the package openssh-server; left out where there is none), or at
-  ``--ssh DESTINATION``.
+  ``--ssh DESTINATION``;
+- ray: on a cluster of two nodes, which are started for this (from the package ray; left out where it is not installed), and beside
+  it "actor", a plain actor of Ray's on such a node: what ``ray.get(actor.echo.remote(1))`` takes.
 
 "warm" is the time of ``init()`` at a new place. "swapped" begins with the write of the edited file and ends with the swap; the
 worker was started ahead. "sent" is what an edit of one file sends, counted by the bridge.
@@ -14,9 +16,11 @@ worker was started ahead. "sent" is what an edit of one file sends, counted by t
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +34,7 @@ import trio
 import lastgood
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
-from lastgood.remote import BOOTSTRAP, CommandPlace, RemoteBridge, SshBridge
+from lastgood.remote import BOOTSTRAP, CommandPlace, RayBridge, RemoteBridge, SshBridge
 
 CALLS = 2000
 SIZES = (10, 100)
@@ -51,6 +55,23 @@ def size(value):
 def array(megabytes):
     import numpy
     return numpy.ones(megabytes * 125_000)
+"""
+
+ACTOR = """
+import statistics, sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+
+class Actor:
+    def echo(self, value):
+        return value
+
+actor, times = ray.remote(Actor).remote(), []
+ray.get(actor.echo.remote(1))
+for _ in range(int(sys.argv[2])):
+    before = time.perf_counter()
+    ray.get(actor.echo.remote(1))
+    times.append(time.perf_counter() - before)
+print(statistics.median(times))
 """
 
 Create = Callable[[Config], Any]
@@ -90,6 +111,29 @@ def sshd(destination: str | None, python: str | None) -> Iterator[tuple[str, str
     with tempfile.TemporaryDirectory() as directory, ssh_server(Path(directory, "there")) as server:
         os.environ["PATH"] = f"{server.commands}:{os.environ['PATH']}"
         yield server.host, python or sys.executable
+
+
+@contextmanager
+def ray_nodes() -> Iterator[str | None]:
+    """The address of a cluster of Ray's with two nodes; None if there is none."""
+    if importlib.util.find_spec("ray") is None:
+        print("ray is left out: it is not installed here (pip install 'lastgood[ray]')")
+        yield None
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from ray_clusters import cluster
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    with cluster() as nodes:
+        for _ in range(2):
+            nodes.add("--num-cpus=2")
+        yield nodes.address
+
+
+def bare_actor(address: str) -> float:
+    """The seconds of a call of an actor."""
+    command = [sys.executable, "-c", ACTOR, address, str(CALLS)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 async def measure(create: Create, rounds: int) -> dict[str, Any]:
@@ -154,7 +198,11 @@ def main() -> None:
     parser.add_argument("--ssh")
     parser.add_argument("--python", help="the interpreter at --ssh, or on the other side of the sshd on loopback")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache, sshd(options.ssh, options.python) as destination:
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        sshd(options.ssh, options.python) as destination,
+        ray_nodes() as address,
+    ):
         env = {**os.environ, "XDG_CACHE_HOME": cache}
 
         def place() -> CommandPlace:
@@ -167,7 +215,11 @@ def main() -> None:
         if destination is not None:
             host, python = destination
             ways["ssh"] = lambda config: SshBridge.from_config(config, host, python=python)
+        if address is not None:
+            ways["ray"] = lambda config: RayBridge.from_config(config, address=address)
         found = {name: trio.run(measure, create, options.rounds) for name, create in ways.items()}
+        if address is not None:
+            found["actor"] = {"call": bare_actor(address)}
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
     print(f"{'':10}" + "".join(f"{column:>14}" for column in columns))
     for name, row in found.items():
