@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -31,7 +32,8 @@ from running import Running
 from shipped import copy_of
 
 pytestmark = [pytest.mark.ray]
-pytest.importorskip("ray", reason="it is in the extra 'ray'")
+if importlib.util.find_spec("ray") is None:  # it takes a second to import it only to see that it is there
+    pytest.skip("there is no ray, which is in the extra 'ray'", allow_module_level=True)
 
 KNOWN = 2.0  # seconds within which callers know of a loss
 SERVING = 5.0  # seconds within which calls are answered again

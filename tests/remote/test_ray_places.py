@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -88,6 +88,28 @@ async def test_only_who_knows_the_secret_gets_the_host() -> None:
         accepted[0].sendall(b"hello")
         assert await stream.receive_some() == b"hello"
         await stream.aclose()
+
+
+async def test_what_is_wrong_with_what_the_host_sends_is_raised_as_it_is() -> None:
+    async def received(_: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    async def ended(_: int) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    error = ValueError("nonsense")
+    with listening(lambda actor: actor.accept(SECRET, 30)) as (port, accepted):
+        place = ray.RayPlace(ray.Wanted(None, 1, 0, {}, {}))
+        place._stream = await connected(port, SECRET)
+        place._driver = cast("Any", SimpleNamespace(ended=ended))
+    accepted[0].sendall(b"nonsense")
+    with pytest.raises(ValueError, match="nonsense") as raised:
+        await place.gone(received)
+    assert raised.value is error
+    accepted[0].close()
+    await place._stream.aclose()
 
 
 def test_a_host_that_nobody_wants_is_not_started() -> None:
@@ -278,6 +300,12 @@ def test_where_rays_own_connections_are_encrypted_there_is_no_other_one(monkeypa
     monkeypatch.setenv("RAY_USE_TLS", "1")
     with pytest.raises(BridgeError, match="RAY_USE_TLS"):
         RayBridge.from_config(config())
+
+
+def test_a_cluster_behind_rays_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    with pytest.raises(BridgeError, match="does not work through ray://head:10001"):
+        RayBridge.from_config(config(), address="ray://head:10001")
 
 
 def test_the_address_is_that_of_the_environment_or_of_the_apps_own_connection(monkeypatch: pytest.MonkeyPatch) -> None:

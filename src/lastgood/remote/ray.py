@@ -105,22 +105,28 @@ class RayPlace:
         """See :class:`~lastgood.remote.Place`."""
         assert self._stream is not None
         assert self._driver is not None
+        stream, driver = self._stream, self._driver
         why = ""
+        failed: list[Exception] = []
 
-        async def read(stream: trio.SocketStream) -> None:
+        async def read() -> None:
             try:
                 while chunk := await stream.receive_some(_READ):
                     await received(chunk)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
-            with trio.move_on_after(_WHY):
-                await trio.sleep_forever()  # until Ray says why
+            except Exception as error:  # of received(), and to be raised as it is
+                failed.append(error)
+            if not failed:
+                await trio.sleep(_WHY)  # until Ray says why
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, self._stream)
-            why = await self._driver.ended(self._number)
+            nursery.start_soon(read)
+            why = await driver.ended(self._number)
             nursery.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
         return why or "the connection to it has ended"
 
     async def remove(self) -> None:
@@ -171,13 +177,14 @@ class RayBridge(RemoteBridge):
         ``heartbeat`` and ``lost_after`` are seconds, see :class:`RemoteBridge`, and ``files`` are those of :meth:`Shipment.of`.
         Nodes where a worker was lost are avoided as long as another fits.
 
-        Raises :class:`~lastgood.BridgeError` if Ray is not installed, or has ``RAY_USE_TLS``, and :class:`ValueError` for
-        arguments that are invalid.
+        Raises :class:`~lastgood.BridgeError` if Ray is not installed, has ``RAY_USE_TLS``, or is behind ``ray://``, and
+        :class:`ValueError` for arguments that are invalid.
         """
-        require_ray()
+        address = address if address is not None else current_address()
+        require_ray(address)
         _check(num_cpus, num_gpus, resources or {}, runtime_env or {})
         wanted = Wanted(
-            address if address is not None else current_address(),
+            address,
             num_cpus,
             num_gpus,
             dict(resources or {}),
@@ -217,13 +224,18 @@ def _check(num_cpus: float, num_gpus: float, resources: Mapping[str, float], run
         raise ValueError(f"runtime_env: expected plain data, such as names and paths, but {error}.") from None
 
 
-def require_ray() -> None:
+def require_ray(address: str | None = None) -> None:
     """Raise :class:`~lastgood.BridgeError` where no worker can be placed by Ray."""
     if importlib.util.find_spec("ray") is None:
         raise BridgeError("RayBridge needs Ray, which is not installed here: pip install 'lastgood[ray]'.")
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         raise BridgeError(
             "RayBridge does not work with RAY_USE_TLS: its connection to a worker would not be encrypted."
+        )
+    if address is not None and address.startswith("ray://"):
+        raise BridgeError(
+            f"RayBridge does not work through {address}: it connects to the nodes themselves. Run the app on a node of the "
+            'cluster, where the address is "auto", or make its machine one: ray start --address=HEAD:PORT.'
         )
 
 

@@ -126,6 +126,9 @@ class RayDriver:
     def forget(self, place: int) -> None:
         """Forget a place that was removed."""
         self._ended.pop(place, None)
+        self._expect_places()
+
+    def _expect_places(self) -> None:
         if not self._ended:
             self._needed.deadline = trio.current_time() + _LINGER
 
@@ -147,6 +150,7 @@ class RayDriver:
     def _take(self, message: Mapping[str, Any]) -> None:
         if "ready" in message:
             self._ready.set()
+            self._expect_places()
         elif "failed" in message:
             hint = "" if self._key.address is None else _TOKEN_HINT
             where = "a cluster on this machine" if self._key.address is None else f"the cluster at {self._key.address}"

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import socket
 import sys
 import threading
@@ -431,6 +432,7 @@ def main(descriptor: int, settings: Mapping[str, Any]) -> None:
     finally:
         ended.set()
         ray.shutdown()
+        shutil.rmtree(settings["directory"], ignore_errors=True)  # the app may be gone
 
 
 def _serve(connection: _Connection, placing: Placing, pool: ThreadPoolExecutor) -> None:
