@@ -191,8 +191,9 @@ async def test_twenty_reloads_under_eight_callers_fail_no_call(two_nodes: Cluste
         for version in range(2, 22):
             await live.edit(version)
         assert live.session.generation == 21
+        assert await live.call("version") == 21
         nursery.cancel_scope.cancel()
-    assert set(answered) >= {1, 21}
+    assert len(answered) > 20
 
 
 async def test_a_broken_edit_leaves_the_old_one_live(two_nodes: Cluster, project: RealProject) -> None:
