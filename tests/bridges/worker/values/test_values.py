@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from lastgood.bridges.process import VALUES as APP
 from lastgood.bridges.worker.performing import VALUES as WORKER
-from lastgood.bridges.worker.values import values
+from lastgood.bridges.worker.values import standard, values
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 
 DIRECTIONS = pytest.mark.parametrize(
@@ -376,6 +376,14 @@ def test_garbage_is_a_value_error(receiver: Values, garbage: bytes) -> None:
 def test_garbage_in_an_extension_is_a_value_error(receiver: Values, code: int, payload: bytes) -> None:
     with suppress(ValueError):
         receiver.loads(bytes((0xC7, len(payload) % 256, code)) + payload)
+
+
+@pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])
+@pytest.mark.parametrize(("code", "payload"), [(standard.BYTEARRAY, 1 << 50), (standard.FRACTION, ["1e999999999"])])
+def test_a_few_bytes_ask_for_no_memory(receiver: Values, code: int, payload: object) -> None:
+    packed = APP.dumps(payload)
+    with pytest.raises(ValueError, match=r"\w"):
+        receiver.loads(bytes((0xC7, len(packed), code)) + packed)
 
 
 @pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import operator
 import os
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -149,9 +150,9 @@ def _decode_default(payload: Any) -> Any:
 
 _DECODERS: dict[int, Callable[[Any], Any]] = {
     COMPLEX: lambda payload: complex(*payload),
-    FRACTION: lambda payload: Fraction(*payload),
+    FRACTION: lambda payload: Fraction(*map(operator.index, payload)),  # a text may have an exponent of any size
     RANGE: lambda payload: range(*payload),
-    BYTEARRAY: bytearray,
+    BYTEARRAY: lambda payload: bytearray(memoryview(payload)),  # an int would be a size
     ZONE: rich.zone_of,
     ADDRESS: _decode_address,
     POSIX_PATH: lambda payload: PurePosixPath(os.fsdecode(payload)),
