@@ -22,6 +22,7 @@ DECORATORS = """
 import asyncio
 import contextlib
 import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Generic, Optional, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -198,7 +199,7 @@ def keyed(function):
     return inner
 
 def mixed(function):
-    if asyncio.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function):
         @functools.wraps(function)
         async def inner(*args, **kwargs):
             return await function(*args, **kwargs)
