@@ -101,6 +101,13 @@ class Contents:
         known = self._known.get(str(path))
         return None if known is None else known.digest
 
+    def differing(self, digests: Mapping[Path, str]) -> list[Path]:
+        """Return the files of which :meth:`digest` is another one."""
+        known = self._known
+        return [
+            file for file, digest in digests.items() if (now := known.get(str(file))) is None or now.digest != digest
+        ]
+
     def keep(self, digests: Iterable[str]) -> None:
         """Keep bytes as if they had been asked for."""
         self._asked.update(digests)

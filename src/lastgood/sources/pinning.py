@@ -189,8 +189,7 @@ class Pinner:
         try:
             # A cycle begins with a look. What that has found need not be asked of the disk again; what has changed since
             # then is found by the next look.
-            suspects = [file for file, digest in pinned.digests.items() if contents.digest(file) != digest]
-            read = {file: contents.read(file) for file in suspects}
+            read = {file: contents.read(file) for file in contents.differing(pinned.digests)}
         except OSError:
             return None
         changed = {file: found for file, found in read.items() if found[0] != pinned.digests[file]}

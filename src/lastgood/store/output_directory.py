@@ -320,16 +320,16 @@ class OutputDirectory:
             self.files.children(Path(directory))  # raises the error if it cannot be read
         for name, kind in sorted(names.items()):
             path, relative = f"{directory}/{name}", f"{prefix}{name}"
-            if name == BYTECODE:
+            last = known.get(relative) if kind == "file" else None
+            if last is not None and last[0] == self.files.signature(path):
+                self._known[relative] = last
+                found[relative] = last[1]
+            elif name == BYTECODE:
                 continue
-            if not is_text(name):
+            elif not is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
             elif kind == "file":
-                last = known.get(relative)
-                if last is not None and last[0] == self.files.signature(path):
-                    self._known[relative] = last
-                    found[relative] = last[1]
-                elif (existing := self._existing_file(path, relative)) is not None:
+                if (existing := self._existing_file(path, relative)) is not None:
                     found[relative] = existing
             elif kind == "directory":
                 found[relative] = Existing("directory")
