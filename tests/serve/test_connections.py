@@ -208,3 +208,19 @@ async def test_a_failure_in_the_application_is_its_own(tmp_path: Path) -> None:
         client = await served.connect()
         assert await client.get("/fails") == "500 Internal Server Error"
         assert (await served.get()) == "1"
+
+
+async def test_a_close_ends_connections_that_nobody_takes(tmp_path: Path, most_common: Mapping[str, Any]) -> None:
+    async with serving(tmp_path, options=most_common) as served:
+        client = await served.connect()
+        await client.send(f"/hold?{tmp_path}/go")
+        await served.begun()
+        first = served.bridge
+        await served.reload(version(2))
+        last, served.bridge = served.bridge, None
+        assert last is not None
+        await served.retire(last)
+        (tmp_path / "go").touch()  # the older generation gives the connection away, after the newer one has ended
+        assert await client.answer() == "1"
+        await served.gone(first)
+        assert await client.ended()

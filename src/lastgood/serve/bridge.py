@@ -182,6 +182,8 @@ class ServerBridge:
         if desk.live is self:
             desk.live = None
         await self._server.dispose()
+        if desk.live is None and self._server.overlaps:
+            desk.close_connections()
 
     async def lost(self) -> BridgeError:
         """Wait until a worker has ended by itself, and return the error that says how.
@@ -241,6 +243,7 @@ class _Desk:
         ends = sockets.socketpair(sockets.AF_UNIX, _MAILBOX)
         for end in ends:  # the kernel limits it to net.core.wmem_max; the default is room for some 280 connections
             end.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _ROOM)
+            end.setblocking(False)
         self.mailbox = [above_standard(end.detach()) for end in ends]
         with tempfile.TemporaryFile() as file:
             self.gate = above_standard(os.dup(file.fileno()))
@@ -250,6 +253,15 @@ class _Desk:
     def leave_to_parent(self) -> list[int]:
         """See :class:`.Owner`."""
         return [*self.mailbox, self.gate]
+
+    def close_connections(self) -> None:
+        """Close the connections that are on their way: no generation is to come."""
+        with sockets.socket(fileno=os.dup(self.mailbox[0])) as taking, suppress(BlockingIOError):
+            while True:
+                _, descriptors, _, _ = sockets.recv_fds(taking, _MESSAGE, 2)
+                _close(descriptors)
+                if not descriptors:
+                    break
 
     @classmethod
     def of(cls, listening: Sequence[sockets.socket]) -> _Desk:
@@ -276,6 +288,7 @@ class _Desk:
 
 
 _ROOM = 4 << 20  # bytes
+_MESSAGE = 1 << 15  # bytes, more than there are in one
 _MAILBOX = getattr(sockets, "SOCK_SEQPACKET", sockets.SOCK_DGRAM)  # macOS has no SOCK_SEQPACKET
 _desks: weakref.WeakKeyDictionary[sockets.socket, _Desk] = weakref.WeakKeyDictionary()
 
