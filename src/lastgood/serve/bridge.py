@@ -247,7 +247,7 @@ class _Desk:
         self.mailbox = [above_standard(end.detach()) for end in ends]
         with tempfile.TemporaryFile() as file:
             self.gate = above_standard(os.dup(file.fileno()))
-        weakref.finalize(listening[0], _close, [*self.mailbox, self.gate])
+        weakref.finalize(self, _close, [*self.mailbox, self.gate])  # when neither the sockets nor a bridge are left
         FORKS.add(self)
 
     def leave_to_parent(self) -> list[int]:
