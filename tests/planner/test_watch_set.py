@@ -48,6 +48,14 @@ def test_what_is_watched_besides_lies_in_none_of_the_rest() -> None:
     assert watch.with_paths((SRC,)) is watch
 
 
+def test_a_module_below_a_directory_that_is_watched_for_other_files_is_a_path_of_its_own() -> None:
+    module = SRC / "views.py"
+    watch = WatchSet((SRC,), rules=Rules("/project", include=("*.html",), others=frozenset({str(SRC)})))
+    assert watch.uncovered((module,)) == (module,)
+    assert watch.with_paths((module,)).paths == (SRC, module)
+    assert watch.with_paths((module,)).uncovered((module,)) == ()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -209,13 +209,18 @@ class WatchSet(Struct, frozen=True, dict=True):
         return self is other or (self.output == other.output and self.rules == other.rules)
 
     def with_paths(self, paths: Collection[Path]) -> WatchSet:
-        """Return a set that also has those of ``paths`` that lie outside of its own paths."""
-        fresh = _outside(paths, self.paths) if paths else ()
+        """Return a set that also has those of ``paths``, which are modules, that lie outside of its own paths."""
+        fresh = _outside(paths, self._whole(self.paths)) if paths else ()
         return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
 
     def uncovered(self, paths: Iterable[Path]) -> tuple[Path, ...]:
         """Return those of ``paths``, sorted, that lie outside of everything this set reads."""
-        return tuple(sorted(_outside(paths, (*self.paths, *self.candidates))))
+        return tuple(sorted(_outside(paths, self._whole((*self.paths, *self.candidates)))))
+
+    def _whole(self, roots: Iterable[Path]) -> Iterable[Path]:
+        """Return those of ``roots`` below which a module counts; below the others only what ``include`` names does."""
+        others = self.rules.others
+        return (root for root in roots if str(root) not in others) if others else roots
 
     def union(self, other: WatchSet | None) -> WatchSet:
         """Return a set with the paths of both, to be watched until one is committed; the output is this one's.
