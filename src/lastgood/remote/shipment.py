@@ -242,7 +242,7 @@ def _matched(project: Path, pattern: str) -> Iterable[tuple[str, Path]]:
         path = project / match
         if path.is_dir() and not glob.has_magic(pattern):
             yield from _matched(project, f"{glob.escape(match)}/**")
-        elif path.is_file() and _NEVER.isdisjoint(path.parts):
+        elif path.is_file() and _NEVER.isdisjoint(Path(match).parts):
             yield Path(match).as_posix(), path
 
 
