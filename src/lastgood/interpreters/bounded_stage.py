@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 import trio
@@ -81,9 +80,12 @@ class BoundedStage:
             finally:
                 work.clear_if_discarded()
 
-        with trio.CancelScope(shield=True) as self._step, suppress(StageStopped):
-            async with self.lock:
-                return await in_thread(call, limiter=self._thread, abandon_on_cancel=True)
+        with trio.CancelScope(shield=True) as self._step:
+            try:
+                async with self.lock:
+                    return await in_thread(call, limiter=self._thread, abandon_on_cancel=True)
+            except StageStopped:  # not by suppress(), which makes another group of one that the user raises
+                pass
         await trio.sleep_forever()  # the stage was cancelled: raises Cancelled
         raise AssertionError("unreachable")
 
