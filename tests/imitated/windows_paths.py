@@ -10,6 +10,7 @@ import importlib
 import ntpath
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,8 @@ def imitate() -> None:
     def abspath(path: str | os.PathLike[str]) -> str:
         return ntpath.normpath(ntpath.join("C:\\work", path))
 
+    paths = sysconfig.get_paths()  # of the interpreter that runs; asked again, it would look for them in Windows
+    sysconfig.get_path = paths.__getitem__  # type: ignore[assignment]  # the imitation
     ntpath.abspath = abspath  # type: ignore[assignment]  # what it does on Windows alone
     os.name, os.sep, os.altsep, os.path = "nt", "\\", "/", ntpath
     sys.modules["os.path"] = ntpath

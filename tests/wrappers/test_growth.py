@@ -154,7 +154,11 @@ def usual_recursion_limit() -> Iterator[None]:
     ("text", "line"),
     [
         ("def f(): ...\nx = 1\ny = a" + ".b" * 1_100, 3),
-        ("K = 1\ndef f(\n  a=1,\n  b=" + "[" * 80 + "c" + ".d" * 1_100 + "]" * 80 + "): ...", 4),
+        pytest.param(
+            "K = 1\ndef f(\n  a=1,\n  b=" + "[" * 80 + "c" + ".d" * 1_100 + "]" * 80 + "): ...",
+            4,
+            marks=pytest.mark.skipif(sys.version_info >= (3, 14), reason="with Python 3.14 and newer it is not nested too deeply"),
+        ),
     ],
 )
 def test_what_is_nested_too_deeply_is_an_error_of_its_module_and_line(text: str, line: int) -> None:
