@@ -23,6 +23,7 @@ from lastgood.sources.finder import Interpreter
 from lastgood.sources.listings import Listings
 from lastgood.sources.snapshots import Reader
 from lastgood.store.disk import Disk
+from lastgood.wrappers.process.extractor import WrapInputs
 
 NAMES = ("a", "b", "pkg", "sub", "json")
 CONFIGS = (
@@ -70,10 +71,16 @@ class Kept:
             self.reader.extend(self.armed, self.reader.last)
         self.armed = work.watch  # as at the end of a cycle
         pinned = None if problem is not None else work.pinned
+        inputs = None
+        if pinned is not None:
+            assert work.config is not None
+            inputs = self.project.inputs = WrapInputs.of(pinned, work.config, work.modules, self.project.inputs)
         return {
             "problem": problem,
             "read": self.reader.read(work.watch),
             "pinned": pinned,
+            "inputs": inputs and (inputs.sources, inputs.found, inputs.failures),
+            "dependencies": pinned and self.project.dependencies.digests(pinned),
             "watch": work.watch,
             "placed": places(work.watch),
         }
@@ -141,6 +148,23 @@ def test_after_any_edits_the_same_as_from_nothing(seed: int, disk: Callable[[], 
         for what in anew:
             assert now[what] == anew[what], what
     assert good > 5
+
+
+def test_after_an_edit_that_alters_no_import_the_same_as_from_nothing(tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    (top / "src").mkdir()
+    for name, text in (("a.py", "import b\n"), ("b.py", "import json\n"), ("b.pyi", "x: int\n"), ("c.py", "")):
+        (top / "src" / name).write_text(text)
+    config = top / "lastgood.toml"
+    config.write_text(f'python_import_path = ["src"]\n[modules.a]\n[modules.c]\n{OUTPUT}')
+    kept = Kept(config, Later())
+    before = kept.look()
+    for name, text in (("b.py", "import json\nx = 2\n"), ("b.pyi", "x: str\n"), ("c.py", "y = 3\n")):
+        (top / "src" / name).write_text(text)
+        now, anew = kept.look(), Kept(config, Disk()).look()
+        assert now["pinned"].has_same_files(before["pinned"])
+        for what in anew:
+            assert now[what] == anew[what], what
 
 
 def entries(top: Path) -> dict[str, object]:

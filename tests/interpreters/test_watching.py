@@ -18,6 +18,7 @@ from lastgood.interpreters import watching
 from lastgood.interpreters.watching import LIMIT_ADVICE, OPEN_FILES_ADVICE, Notifier, places
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.listings import Listings
+from lastgood.sources.snapshots import Linked
 from lastgood.store.disk import Disk
 from process_bridges import until
 from real_project import DEADLINE
@@ -127,6 +128,31 @@ async def test_a_file_gives_hints_however_often_it_is_replaced(tmp_path: Path) -
         for _ in range(5):
             replace(tmp_path / "module.py")
             await hints.next()
+
+
+async def test_it_says_whether_what_is_watched_is_what_has_to_be(tmp_path: Path) -> None:
+    package, candidate = tmp_path / "package", tmp_path / "candidate"
+    package.mkdir()
+    watch, listings = WatchSet((package,), (candidate / "__init__.py",)), Listings(Disk())
+    async with notifying() as (notifier, hints):
+        assert not notifier.has_armed(watch)
+        await notifier.arm(watch)
+        assert notifier.has_armed(watch)
+        assert not notifier.has_armed(WatchSet(watch.paths, watch.candidates))  # as equal as it may be
+        assert not notifier.has_armed(watch, Linked(alone=frozenset({str(tmp_path / "linked")})))
+        assert notifier.still_placed({})
+        candidate.mkdir()
+        await hints.next()
+        listings.names(str(tmp_path))
+        assert not notifier.still_placed(listings.of_all())
+        assert not notifier.has_armed(watch)
+        await notifier.arm(watch)
+        assert notifier.has_armed(watch)
+        assert notifier.still_placed({})
+        package.rename(tmp_path / "gone")
+        package.mkdir()
+        await hints.next()
+        assert not notifier.still_placed({})
 
 
 async def test_a_name_that_the_system_cannot_tell_is_a_hint_like_any_other(tmp_path: Path) -> None:
