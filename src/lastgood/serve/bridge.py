@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket as sockets
 import tempfile
@@ -20,7 +21,7 @@ from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.worker import frames
 from lastgood.children.descriptors import above_standard
 from lastgood.children.forks import FORKS
-from lastgood.config import Config, ModuleConfig
+from lastgood.config import Config, ModuleConfig, ServeConfig
 from lastgood.errors import BridgeError, ConfigError
 from lastgood.sources.environment import Environment
 
@@ -102,6 +103,7 @@ class ServerBridge:
             "probe": _checked_probe(probe),
             "options": checked_options(options or {}),
             "header": header,
+            "drain": drain if math.isfinite(drain) else ServeConfig().drain,
         }
         return cls(_Server.of(config, app.partition(":")[0], _Desk.of(listening), settings), float(drain))
 

@@ -178,7 +178,9 @@ class Engine:
 
     async def _accept_after(self, earlier: list[int], answer: Callable[[], object]) -> None:
         """Accept connections, when the workers with these process ids have stopped."""
-        deadline = self._loop.time() + _GATE_WAIT
+        # When a loop that was blocked goes on, asyncio's stops before it reads more requests. Others may answer some first.
+        is_asyncio = isinstance(self._loop, asyncio.BaseEventLoop)
+        deadline = self._loop.time() + (_GATE_WAIT if is_asyncio else max(_GATE_WAIT, self._settings["drain"]))
         while any(self._runs(each) for each in earlier) and self._loop.time() < deadline:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(_GATE_POLL)
         self._waits = False
