@@ -26,6 +26,7 @@ __all__ = ["RayDriver"]
 _MOST_READ = 1 << 22
 _LINGER = 5.0  # seconds without a place, after which the connection ends
 _GRACE = 10.0  # seconds from the end of the connection to SIGKILL; the program gives Ray eight
+_LAST_GRACE = 2.0  # the same, when the app's event loop is at its end
 _TOKEN_HINT = (
     " If it wants a token, which Ray does not always say, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, "
     "in the environment of the app."
@@ -176,17 +177,17 @@ class RayDriver:
             answered.set()
 
     async def _end(self) -> None:
-        """End the program, which has closed its end of the connection, unless the app's event loop is at its end."""
+        """Wait for the end of the program, which ends a cluster of its own first; it has less time if the event loop ends."""
         try:
             self._ours = -1
-            await self._stream.aclose()
-            await self._child.end(0, patience=_GRACE)
+            await trio.aclose_forcefully(self._stream)
+            await self._child.exited(_GRACE)
         finally:
-            self._child.kill()
-            last = self._child.out.tail()
-            self._fail(
-                f"The program that talks to Ray {exit_text(self._child)}: {last.strip() or 'it printed nothing'}"
-            )
+            with trio.CancelScope(shield=True):
+                await self._child.exited(_LAST_GRACE)
+                await self._child.end(0)
+            last = self._child.out.tail().strip()[-500:] or "it printed nothing"
+            self._fail(f"The program that talks to Ray {exit_text(self._child)}: {last}")
             for event, _ in self._ended.values():
                 event.set()
             shutil.rmtree(self._directory, ignore_errors=True)  # what a cluster that was killed has left

@@ -432,7 +432,7 @@ def main(descriptor: int, settings: Mapping[str, Any]) -> None:
     finally:
         ended.set()
         ray.shutdown()
-        shutil.rmtree(settings["directory"], ignore_errors=True)  # the app may be gone
+        _remove(settings["directory"])  # the app may be gone
 
 
 def _serve(connection: _Connection, placing: Placing, pool: ThreadPoolExecutor) -> None:
@@ -453,6 +453,15 @@ def _serve(connection: _Connection, placing: Placing, pool: ThreadPoolExecutor) 
         for request in requests:
             pool.submit(perform, request)
         placing.end_idle()
+
+
+def _remove(directory: str) -> None:
+    """Remove what the cluster has written; processes of it that end may still write."""
+    for _ in range(20):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.exists(directory):
+            return
+        time.sleep(0.1)
 
 
 def _leave_in_time(ended: threading.Event) -> None:
