@@ -197,6 +197,7 @@ async def test_a_probe_below_500_is_good(tmp_path: Path, path: str) -> None:
         ),
         ("x = 1\n", "main:app", r"has no attribute 'app'. Define the ASGI application there."),
         ("app = 5\n", "main:app", r"main:app is an int, and an ASGI application is a callable"),
+        ("def app(environ, start_response): ...\n", "main:app", r"main:app is a WSGI application, .*a2wsgi"),
         ("class A: pass\n", "main:A.b", r"main:A\.b: type in main \(.*main\.py\) has no attribute 'b'"),
     ],
 )

@@ -126,6 +126,11 @@ def load_application(config: Any, application: Any, settings: dict[str, Any]) ->
         raise ServeError(
             f"{what} {_a(application)}, and an ASGI application is a callable: async def app(scope, receive, send)."
         )
+    if "interface" not in settings["options"] and _is_wsgi(application):
+        raise ServeError(
+            f"{app} is a WSGI application, called with environ and start_response. Wrap it: app = a2wsgi.WSGIMiddleware(...), "
+            "or asgiref.wsgi.WsgiToAsgi(...). Or have uvicorn do so: -- --interface wsgi."
+        )
     config.app = application
     for name in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"):
         path = getattr(config, name, None)
@@ -135,6 +140,15 @@ def load_application(config: Any, application: Any, settings: dict[str, Any]) ->
         config.load()
     except SystemExit as error:
         raise ServeError(f"{app} cannot be served: uvicorn has refused it, see its output.") from error
+
+
+def _is_wsgi(application: Any) -> bool:
+    import inspect
+
+    try:
+        return "start_response" in inspect.signature(application).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _a(value: Any) -> str:
