@@ -183,7 +183,8 @@ class ProcessBridge(WorkerBridge):
                 while self._state == "ready" and len(self._spares) < self._process.pool:
                     await self._add_spare(self._environment)
         except (BridgeError, Damaged, OSError) as error:
-            logger.warning("no spare worker could be made: %s", error)
+            if self._state == "ready":  # else the bridge was disposed meanwhile, which ends its spares
+                logger.warning("no spare worker could be made: %s", error)
 
     async def _add_spare(self, environment: Environment) -> None:
         worker = self._make_worker(environment, is_spare=True)
