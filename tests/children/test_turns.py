@@ -13,7 +13,7 @@ import trio.testing
 from lastgood.children.limits import in_thread
 from lastgood.children.turns import SHORT_TURNS
 
-SHORT = pytest.approx(0.0001)
+SHORT = pytest.approx(0.0005)
 
 
 @pytest.fixture(autouse=True)

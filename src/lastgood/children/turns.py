@@ -12,7 +12,7 @@ import threading
 
 __all__ = ["SHORT_TURNS"]
 
-_SHORT = 0.0001
+_SHORT = 0.0005
 """Seconds. A turn costs some microseconds."""
 
 
