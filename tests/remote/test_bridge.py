@@ -16,7 +16,8 @@ import trio.lowlevel
 
 from lastgood.bridges.late import LoadedLate
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
-from lastgood.remote import RemoteBridge
+from lastgood.remote import CommandPlace, RemoteBridge
+from lastgood.remote.link import Link
 from places import Elsewhere, config_of
 from process_bridges import Gate, interpreter, is_alive, script, until
 from staged_project import StagedProject, run
@@ -325,6 +326,30 @@ async def test_the_next_bridge_takes_the_worker_that_was_started_ahead(
             assert (await run(following, "import helper; result = helper.VERSION")) == "edited"
             await bridge.dispose()
             assert await run(following, "result = 1") == 1
+
+
+async def test_a_worker_whose_start_ahead_is_cancelled_keeps_no_place(
+    staged: StagedProject, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with elsewhere.running(staged) as bridge:
+        shipping, removed = trio.Event(), list[CommandPlace]()
+        remove = CommandPlace.remove
+
+        async def ship(*_: object) -> None:
+            shipping.set()
+            await trio.sleep_forever()
+
+        async def note(place: CommandPlace) -> None:
+            removed.append(place)
+            await remove(place)
+
+        monkeypatch.setattr(Link, "ship", ship)
+        monkeypatch.setattr(CommandPlace, "remove", note)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.prepare_spare)
+            await shipping.wait()
+            nursery.cancel_scope.cancel()
+        assert removed == elsewhere.made[1:]
 
 
 @pytest.mark.parametrize("change", ["env", "files", "ahead"])

@@ -158,7 +158,7 @@ class RemoteBridge(WorkerBridge):
         try:
             await link.open()
             address, there = await link.ship(shipment)
-        except Exception:
+        except BaseException:  # also if cancelled: its place may be the last one that there is
             await link.end()
             raise
         worker = PlacedWorker(
