@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*args: str) -> Ran:
         with pytest.raises(SystemExit) as caught:
-            main(args, prog_name="lastgood")
+            copy_context().run(main, args, prog_name="lastgood")  # what it sets there ends with it
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         assert isinstance(caught.value.code, int)

@@ -87,7 +87,7 @@ async def test_the_config_turns_polling_on_and_off(
     program.given = {**program.given, "idle_look": math.inf}
     async with program:
         await told.success()
-        assert watchers.open == 2, "the tree, and its parent"
+        await until(lambda: watchers.open == 2)  # the tree, and its parent
         for version in range(2):
             configure(project, POLLED)
             await told.success()
@@ -96,7 +96,7 @@ async def test_the_config_turns_polling_on_and_off(
             await assert_the_next_cycle_is_of(project, told, "shop/__init__.py")
             configure(project)
             await told.success()
-            assert watchers.open == 2
+            await until(lambda: watchers.open == 2)
             project.save("shop/__init__.py", quote(2 * version + 1))
             await assert_the_next_cycle_is_of(project, told, "shop/__init__.py")
     await until(lambda: watchers.open == 0)
