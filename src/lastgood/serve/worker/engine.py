@@ -42,6 +42,8 @@ _GATE_POLL = 0.001  # seconds between two looks at whether the generation before
 _GATE_WAIT = 2.0  # seconds for that, in which its event loop may be blocked by the program
 _MAX_POLL = 0.05  # seconds, while nothing changes
 _LOOKS = 3
+_AT_ONCE = 16  # connections that are accepted before others are looked after
+_FULL_WAIT = 1.0  # seconds until more are accepted, where there are too many open files
 _CUT_WAIT = 0.2  # seconds for tasks to heed that their client has gone, before they are cancelled
 
 
@@ -60,7 +62,6 @@ class Engine:
         )  # it makes its sockets later, for which a spare would wait
         close_in_forks(self._leave)
         self._accepting: list[socket.socket] = []
-        self._servers: list[asyncio.AbstractServer] = []
         import_uvicorn(settings["options"])
         self._header: list[tuple[bytes, bytes]] = []
         self._stopping = False
@@ -187,21 +188,36 @@ class Engine:
         if self._stopping:
             self._open_gate()
         else:
-            await self._accept()
+            self._accept()
         answer()
 
-    async def _accept(self) -> None:
+    def _accept(self) -> None:
         for descriptor in self._listening:
             listener = socket.socket(fileno=os.dup(descriptor))
             listener.setblocking(False)
             self._accepting.append(listener)
-            server = await self._loop.create_server(
-                self._make_protocol, sock=listener, ssl=self._config.ssl, backlog=self._config.backlog
-            )
-            self._servers.append(server)
+            self._listen(listener)
         self._loop.add_reader(self._mailbox.descriptor, self._mailbox.take, self._receive)
-        if self._stopping:  # since it began to accept
-            self._accept_no_more()
+
+    def _listen(self, listener: socket.socket) -> None:
+        if listener in self._accepting:
+            self._loop.add_reader(listener.fileno(), self._take, listener)
+
+    def _take(self, listener: socket.socket) -> None:
+        """Accept connections that wait. ``loop.create_server()`` would drop those that it accepts just before it is closed."""
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # there are too many open files
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(_FULL_WAIT, self._listen, listener)
+                return
+            if connection.family in (socket.AF_INET, socket.AF_INET6):
+                with suppress(OSError):  # the client has gone
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._attach(connection, self._make_protocol, self._config.ssl)
 
     def _end_if_failed(self, live: asyncio.Task[None]) -> None:
         """End the process if it cannot accept: the app makes another one."""
@@ -224,15 +240,18 @@ class Engine:
         return False
 
     def _receive(self, connection: socket.socket, rest: bytes) -> None:
-        task = self._loop.create_task(self._resume(connection, rest))
+        self._attach(connection, lambda: self._resumed(rest))
+
+    def _attach(self, connection: socket.socket, make: Callable[[], Any], ssl: Any = None) -> None:
+        task = self._loop.create_task(self._connect(connection, make, ssl))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    async def _resume(self, connection: socket.socket, rest: bytes) -> None:
+    async def _connect(self, connection: socket.socket, make: Callable[[], Any], ssl: Any) -> None:
         connection.setblocking(False)
         try:
-            await self._loop.connect_accepted_socket(lambda: self._resumed(rest), connection)
-        except OSError:  # the client has gone
+            await self._loop.connect_accepted_socket(make, connection, ssl=ssl)
+        except OSError:  # the client has gone, or does not speak TLS
             connection.close()
 
     def _resumed(self, rest: bytes) -> Any:
@@ -240,11 +259,11 @@ class Engine:
         return protocol if isinstance(protocol, Passing) else Resumed(protocol, rest)
 
     def _accept_no_more(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        self._loop.remove_reader(self._mailbox.descriptor)
+        for listener in self._accepting:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
         self._accepting.clear()
+        self._loop.remove_reader(self._mailbox.descriptor)
 
     def _stop(self, takes_over: bool, answer: Callable[[], object]) -> None:
         """Accept no more, and give idle connections away; ``takes_over``: another generation takes them."""
