@@ -343,7 +343,9 @@ def test_what_sitecustomize_does_with_the_standard_streams_is_off_the_wire(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(extractor_process, "_END", DEADLINE)  # what it printed to a buffer comes when it exits by itself
+    monkeypatch.setattr(
+        extractor_process, "_END", DEADLINE
+    )  # what it printed to a buffer comes when it exits by itself
     (tmp_path / "sitecustomize.py").write_text(f"import os, sys\n{text}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = modules(models=MODELS.format("int"), desk=DESK)
