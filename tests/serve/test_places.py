@@ -46,6 +46,21 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_close_does_not_wait_for_an_encrypted_connection_that_is_idle(
+    tmp_path: Path, certificate: tuple[Path, Path], loop: str
+) -> None:
+    cert, key = map(str, certificate)
+    context = ssl.create_default_context(cafile=cert)
+    options = {**QUIET, "loop": loop, "ssl_certfile": cert, "ssl_keyfile": key}
+    async with serving(tmp_path, options=options, context=context) as served:
+        client = await served.connect()
+        assert await client.get() == "1"
+        assert served.bridge is not None
+        with trio.fail_after(20):  # the client never says goodbye, for which asyncio waits 30 s
+            await served.bridge.idle()
+
+
 @pytest.mark.parametrize(("loop", "http"), [("asyncio", "h11"), ("uvloop", "httptools")])
 async def test_under_tls_the_old_generation_says_that_it_closes(
     tmp_path: Path, certificate: tuple[Path, Path], loop: str, http: str

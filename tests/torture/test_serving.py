@@ -23,7 +23,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 import lastgood
 from lastgood.serve.binding import bind, release
-from serving import APP, Client, Incomplete, WebSocket, version
+from serving import APP, Client, Incomplete, Served, WebSocket, serving, version
 
 pytest.importorskip("uvicorn", reason="it serves")
 pytestmark = pytest.mark.torture
@@ -222,6 +222,27 @@ async def test_edits_without_pause_are_never_stale(tmp_path: Path) -> None:
         while run.load.newest < 41:
             await run.load.changed.wait()
     assert (run.load.failed, run.load.stale) == ([], [])
+
+
+async def test_connections_for_one_request_each_never_fail(tmp_path: Path) -> None:
+    """Those that a worker has accepted just before it stops are handed over, too."""
+    answered = 0
+
+    async def ask(served: Served) -> None:
+        nonlocal answered
+        while True:
+            client = await served.connect()
+            assert await client.get() in {str(number) for number in range(1, 32)}
+            await client.aclose()
+            answered += 1
+
+    async with serving(tmp_path, options=QUIET) as served, trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(ask, served)
+        for number in range(2, 32):
+            await served.reload(version(number))
+        nursery.cancel_scope.cancel()
+    print(f"\n{answered} connections over 30 swaps")
 
 
 def resources(pid: int) -> tuple[int, int]:

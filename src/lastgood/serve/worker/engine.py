@@ -301,7 +301,8 @@ class Engine:
         while looks < _LOOKS:
             await asyncio.sleep(pause)
             self._retire_all()
-            before, left = left, len(self._state.connections) + len(self._state.tasks)
+            needed = [each for each in self._state.connections if _is_needed(each.transport)]
+            before, left = left, len(needed) + len(self._state.tasks)
             looks = 0 if left else looks + 1
             pause = _POLL if left != before or not left else min(2 * pause, _MAX_POLL)
         answer()
@@ -324,3 +325,8 @@ class Engine:
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=_CUT_WAIT)
         await self._lifespan.shutdown()
+
+
+def _is_needed(transport: Any) -> bool:
+    """Return whether something of a connection is left. After its close, an encrypted one waits for the client's goodbye."""
+    return not transport.is_closing() or bool(transport.get_write_buffer_size())
