@@ -140,6 +140,14 @@ def test_sigterm_is_a_good_end(serve: Serve) -> None:
         get(port)
 
 
+def test_a_closed_terminal_is_a_clean_end(here: Path, serve: Serve) -> None:
+    serving = serve("--uds", "app.sock")
+    serving.line("live  ")
+    serving.send(signal.SIGHUP)
+    assert serving.ended().status == 129
+    assert not (here / "app.sock").exists()
+
+
 def test_an_application_that_a_function_makes(serve: Serve) -> None:
     assert get(port_of(serve("--port", "0", "--factory", app="main:make"))) == (200, "1", "generation=1")
 

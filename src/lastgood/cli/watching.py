@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import partial
 
 import trio
 
@@ -18,6 +17,7 @@ from lastgood.watch_events import WatchEvent
 __all__ = ["TERMINATED", "watch_and_show"]
 
 TERMINATED = 143  # 128 + SIGTERM, the convention of shells
+HUNG_UP = 129  # 128 + SIGHUP, which comes when the terminal is closed
 
 
 def watch_and_show(
@@ -49,7 +49,10 @@ def watch_and_show(
         statuses.append(status)
         scope.cancel()
 
-    trio.run(_run, make_program(on_event), scope, partial(end, terminated), keys, beside)
+    statuses_of_signals = {signal.SIGTERM: terminated}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        statuses_of_signals[signal.SIGHUP] = HUNG_UP
+    trio.run(_run, make_program(on_event), scope, _Signals(statuses_of_signals, end), keys, beside)
     if broken:
         raise broken[0]
     return statuses[-1]
@@ -58,13 +61,13 @@ def watch_and_show(
 async def _run(
     program: WatchProgram,
     scope: trio.CancelScope,
-    terminate: Callable[[], None],
+    signals: _Signals,
     keys: int | None,
     beside: Callable[[], Awaitable[None]] | None,
 ) -> None:
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(_end_by_signal, terminate)
+        await nursery.start(signals.run)
         if keys is not None:
             nursery.start_soon(follow_keys, keys, _Keys(program, nursery, scope.cancel))
         if beside is not None:
@@ -79,13 +82,19 @@ async def _run(
         raise raised
 
 
-async def _end_by_signal(
-    terminate: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as received:
-        task_status.started()
-        async for _ in received:
-            terminate()
+class _Signals:
+    """Calls ``end(status)`` at a signal, of which ``statuses`` has the exit statuses."""
+
+    def __init__(self, statuses: Mapping[signal.Signals, int], end: Callable[[int], None]) -> None:
+        self._statuses = statuses
+        self._end = end
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Wait for signals until cancelled."""
+        with trio.open_signal_receiver(*self._statuses) as received:
+            task_status.started()
+            async for each in received:
+                self._end(self._statuses[signal.Signals(each)])
 
 
 class _Keys:
