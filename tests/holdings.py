@@ -47,14 +47,14 @@ class Held:
         )
 
 
-async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:
-    """What is held once worker, spare, guardian and extractor are all there is, with at most so many descriptors.
+async def at_rest_with(session: Session, project: RealProject, most: int, most_kept: int = 1000) -> Held:
+    """What is held once worker, spare, guardian and extractor are all there is, with at most so many descriptors and kept files.
 
-    What is let go of in the background may take a moment.
+    What is let go of in the background may take a moment, and so may a file that is written beside the one that it replaces.
     """
     with trio.fail_after(DEADLINE):
         while not any(spare.is_waiting() for spare in session.bridge._spares):
             await trio.to_thread.run_sync(os.sched_yield)
-        while (held := Held.now(project)).children != 4 or held.descriptors > most:
+        while (held := Held.now(project)).children != 4 or held.descriptors > most or held.kept > most_kept:
             await trio.to_thread.run_sync(os.sched_yield)
     return held

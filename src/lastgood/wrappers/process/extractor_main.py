@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import sys
 import traceback
 from contextlib import suppress
 
@@ -58,6 +59,9 @@ def main(parent: int, requests: int, replies: int) -> None:
             (length,) = LENGTH.unpack(frames.read_exactly(requests, LENGTH.size))
             server.serve(frames.read_exactly(requests, length))
     server.close()
+    for stream in sys.stdout, sys.stderr:  # which ``sitecustomize`` may have printed to, closed, or replaced
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
     os._exit(0)  # skip the deallocation of the trees, which takes a while
 
 
