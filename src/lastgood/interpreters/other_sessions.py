@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import ParamSpec, TypeVar, assert_never
+from collections.abc import Callable, Iterator
+from typing import assert_never
 
 import trio
 
@@ -18,13 +18,9 @@ from lastgood.interpreters.project import Project
 from lastgood.planner import State, events
 from lastgood.planner.news import News
 from lastgood.sources.snapshots import Linked
-from lastgood.store.leading import Asked
 from lastgood.watch_events import WatchEvent
 
 __all__ = ["OtherSessions"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class OtherSessions:
@@ -85,23 +81,9 @@ class OtherSessions:
 
     async def take(self) -> None:
         """Report what followers want."""
-        self.report([await in_thread(self._leader.take, limiter=self._limiter)])
-
-    def taking(self, asked: list[Asked], do: Callable[P, T]) -> Callable[P, T]:
-        """Return a function that calls ``do``, then adds what followers want to ``asked``: one hop to a thread for both."""
-
-        def both(*args: P.args, **kwargs: P.kwargs) -> T:
-            done = do(*args, **kwargs)
-            asked.append(self._leader.take())
-            return done
-
-        return both
-
-    def report(self, asked: Iterable[Asked]) -> None:
-        """Report what followers want."""
-        for each in asked:
-            for event in self._leader.events_of(each, self._tickets):
-                self._report(event)
+        asked = await in_thread(self._leader.take, limiter=self._limiter)
+        for event in self._leader.events_of(asked, self._tickets):
+            self._report(event)
 
     def linked(self, linked: Linked) -> Linked:
         """Return ``linked`` with the directories in which others write for this session."""

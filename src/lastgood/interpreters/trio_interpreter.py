@@ -41,7 +41,6 @@ from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Linked, Reader
 from lastgood.store.generations import DamagedGeneration
-from lastgood.store.leading import Asked
 from lastgood.watch_events import PollingStarted
 
 __all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
@@ -468,11 +467,11 @@ class TrioInterpreter:
                             continue
                         if self._armed is None:
                             self._report(events.Observed({}, self._look))
-                            await self.others.take()
                         elif named:
                             await self._glance(self._armed, named)
                         if is_due and self._armed is not None:
                             await self._read(self._armed)
+                        await self.others.take()
                 except (OSError, MemoryError, RuntimeError) as error:
                     if not is_about_a_limit(error):
                         raise
@@ -481,21 +480,17 @@ class TrioInterpreter:
                 self._out_of = None
 
     async def _glance(self, armed: WatchSet, named: AbstractSet[str]) -> None:
-        asked: list[Asked] = []
-        found = await self._bounded.read(self.others.taking(asked, self._reader.glance), armed, named)
+        found = await self._bounded.read(self._reader.glance, armed, named)
         if found is None:
             self._report(events.Hinted())
         elif found:
             self._report(events.Observed(found, self._looked, self._seconds))
-        self.others.report(asked)
 
     async def _read(self, armed: WatchSet) -> None:
         number, started = self._look, trio.current_time()
-        asked: list[Asked] = []
-        found = await self._watch_and_read(armed, self.others.taking(asked, self._reader.read))
+        found = await self._watch_and_read(armed, self._reader.read)
         self._looked, self._seconds = number, since(started)
         self._report(events.Observed(found, self._looked, self._seconds))
-        self.others.report(asked)
 
     def _read_all(self) -> None:
         """Have everything read, as soon as no other reading is under way."""
