@@ -261,8 +261,10 @@ async def test_sessions_go_on_beside_what_is_forged_while_they_run(victim: Victi
             path, create_bridge=FakeFactory().create_bridge, set_as_global=False, on_event=told, warm_timeout=30.0
         ) as second,
     ):
-        for name in names:
-            put(victim, name)
+        assert first._interpreter is not None
+        with first._interpreter.others._leader._writing:  # else a thread may write what is just being forged
+            for name in names:
+                put(victim, name)
         victim.project.save("pricing.py", QUOTE.replace("sku", "code"))
         before = victim.untouched()
         while (await told.success()).generation < 2:
@@ -283,9 +285,12 @@ async def test_a_record_of_an_earlier_session_that_comes_back_does_not_stay(vict
             path, create_bridge=FakeFactory().create_bridge, set_as_global=False, on_event=told, warm_timeout=30.0
         ) as second,
     ):
+        assert first._interpreter is not None
         for record in (before, later):
-            write_sealed(Disk(), victim.home / RECORD, msgspec.json.encode(msgspec.to_builtins(record, enc_hook=str)))
-            victim.commit("pid", f"{record.pid}\n")
+            text = msgspec.json.encode(msgspec.to_builtins(record, enc_hook=str))
+            with first._interpreter.others._leader._writing:  # as above
+                write_sealed(Disk(), victim.home / RECORD, text)
+                victim.commit("pid", f"{record.pid}\n")
             assert await second.reload_now()
         found = now.read()
         assert found is not None
