@@ -22,13 +22,14 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 
 from .errors import frames_of_program
 from .lifespan import begin_lifespan
 from .mailbox import Mailbox
 from .probing import ask
 from .program import find_application, import_uvicorn, load_application, make_config
-from .retiring import Passing, Resumed, Retiring, cut, is_http
+from .retiring import Arriving, Passing, Retiring, cut, is_http
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,9 +180,8 @@ class Engine:
 
     async def _accept_after(self, earlier: list[int], answer: Callable[[], object]) -> None:
         """Accept connections, when the workers with these process ids have stopped."""
-        # When a loop that was blocked goes on, asyncio's stops before it reads more requests. Others may answer some first.
-        is_asyncio = isinstance(self._loop, asyncio.BaseEventLoop)
-        deadline = self._loop.time() + (_GATE_WAIT if is_asyncio else max(_GATE_WAIT, self._settings["drain"]))
+        # One that is blocked, or gets no processor time, may answer a request or two before it stops.
+        deadline = self._loop.time() + max(_GATE_WAIT, self._settings["drain"])
         while any(self._runs(each) for each in earlier) and self._loop.time() < deadline:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(_GATE_POLL)
         self._waits = False
@@ -217,7 +217,7 @@ class Engine:
             if connection.family in (socket.AF_INET, socket.AF_INET6):
                 with suppress(OSError):  # the client has gone
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._attach(connection, self._make_protocol, self._config.ssl)
+            self._attach(connection, lambda: Arriving(self._make_protocol), self._config.ssl)
 
     def _end_if_failed(self, live: asyncio.Task[None]) -> None:
         """End the process if it cannot accept: the app makes another one."""
@@ -240,7 +240,7 @@ class Engine:
         return False
 
     def _receive(self, connection: socket.socket, rest: bytes) -> None:
-        self._attach(connection, lambda: self._resumed(rest))
+        self._attach(connection, lambda: Arriving(partial(self._make_protocol, rest), rest))
 
     def _attach(self, connection: socket.socket, make: Callable[[], Any], ssl: Any = None) -> None:
         task = self._loop.create_task(self._connect(connection, make, ssl))
@@ -253,10 +253,6 @@ class Engine:
             await self._loop.connect_accepted_socket(make, connection, ssl=ssl)
         except OSError:  # the client has gone, or does not speak TLS
             connection.close()
-
-    def _resumed(self, rest: bytes) -> Any:
-        protocol = self._make_protocol(rest)
-        return protocol if isinstance(protocol, Passing) else Resumed(protocol, rest)
 
     def _accept_no_more(self) -> None:
         for listener in self._accepting:

@@ -16,11 +16,12 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .mailbox import Mailbox
 
-__all__ = ["Passing", "Resumed", "Retiring", "cut", "is_http"]
+__all__ = ["Arriving", "Passing", "Retiring", "cut", "is_http"]
 
 _CLOSE = (b"connection", b"close")
 
@@ -184,17 +185,23 @@ class Passing(asyncio.Protocol):
         self.transport.abort()
 
 
-class Resumed(asyncio.Protocol):
-    """Begins to serve a connection that was handed over, with ``rest``, what another worker has read from it."""
+class Arriving(asyncio.Protocol):
+    """Begins to serve a connection, by the protocol that ``make()`` returns at that moment.
 
-    def __init__(self, protocol: Any, rest: bytes) -> None:
-        self._protocol = protocol
+    The event loop makes a connection some steps after it was accepted, and the generation may have stopped meanwhile. ``rest`` is
+    what another worker has read from it; None: it is a new one.
+    """
+
+    def __init__(self, make: Callable[[], Any], rest: bytes | None = None) -> None:
+        self._make = make
         self._rest = rest
 
     def connection_made(self, transport: Any) -> None:
-        protocol = self._protocol
+        protocol = self._make()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        if self._rest is None or isinstance(protocol, Passing):
+            return
         if self._rest:
             protocol.data_received(self._rest)
         elif hasattr(protocol, "timeout_keep_alive_handler"):
