@@ -423,6 +423,7 @@ def test_a_session_of_its_own_on_the_same_directory_follows_that_of_the_parent_i
     assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "follower 1 6\nchild 3\napp 3 True 4\n", "")
 
 
+@pytest.mark.torture  # the child's loop may take what wakes the parent's, which has nothing to do with the session
 def test_a_child_that_runs_the_loop_on_does_nothing_for_the_session(project: Path) -> None:
     script = """
         import trio
