@@ -19,7 +19,8 @@ __all__ = ["Ran", "Running", "program_environment", "run"]
 def program_environment() -> dict[str, str]:
     """Return the environment in which a program imports the lastgood that is tested, also on an imitated platform."""
     path = [str(Path(lastgood.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}  # ipykernel heeds it
+    return {**own, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)
