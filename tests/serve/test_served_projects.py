@@ -62,11 +62,11 @@ def changed(sockets: list[socket], body: str) -> str | None:
     return found[1]
 
 
-def get(sockets: list[socket]) -> tuple[str, str | None]:
+def get(sockets: list[socket], path: str = "/") -> tuple[str, str | None]:
     host, port = sockets[0].getsockname()
     connection = http.client.HTTPConnection(host, port, timeout=30)
     try:
-        connection.request("GET", "/")
+        connection.request("GET", path)
         answer = connection.getresponse()
         return answer.read().decode(), answer.getheader("lastgood")
     finally:
@@ -147,3 +147,34 @@ async def test_other_files_of_the_program_count_as_far_as_they_are_included(here
         (here / "templates" / "page.html").write_text("two")
         assert await session.settle()
         assert await trio.to_thread.run_sync(changed, sockets, "0") == "generation=2"
+
+
+async def test_more_than_two_replaced_generations_may_answer(
+    here: Path, sockets: list[socket], create_bridge: Any
+) -> None:
+    holds = "pathlib.Path(f'begun-{VERSION}').touch()\n        while not pathlib.Path('go').exists():\n"
+    holds += "            await asyncio.sleep(0.001)"
+    text = APP.replace("    await send", f"    if scope['path'] == '/hold':\n        {holds}\n    await send", 1)
+    answers: list[str] = []
+
+    def save_version(number: int) -> None:
+        fresh = here / ".main.py.swp"
+        fresh.write_text("import asyncio, pathlib\n" + text.replace("VERSION = 1", f"VERSION = {number}"))
+        fresh.replace(here / "main.py")
+
+    async def ask() -> None:
+        answers.append((await trio.to_thread.run_sync(get, sockets, "/hold"))[0])
+
+    save_version(1)
+    async with lastgood.watch(modules=["main"], output=False, create_bridge=create_bridge) as session:
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 5):
+                while (await trio.to_thread.run_sync(get, sockets))[0] != str(number):
+                    pass
+                nursery.start_soon(ask)
+                while not (here / f"begun-{number}").exists():
+                    await trio.lowlevel.checkpoint()
+                save_version(number + 1)
+                assert await session.settle()
+            (here / "go").touch()
+        assert sorted(answers) == ["1", "2", "3", "4"]

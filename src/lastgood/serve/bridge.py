@@ -67,6 +67,8 @@ class ServerBridge:
     """
 
     ends_in_background = True
+    most_draining = 16
+    """Replaced generations that may have something under way at once: edits come faster than long responses end."""
 
     def __init__(self, server: _Server, drain: float) -> None:
         self._server = server
