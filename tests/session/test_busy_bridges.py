@@ -234,6 +234,26 @@ async def test_a_live_that_is_async_is_refused_before_it_is_live(
             pass
 
 
+@pytest.mark.parametrize("method", ["live", "tell"])
+async def test_a_method_of_the_swap_that_exits_is_logged(
+    method: str,
+    start: Callable[..., WatchProgram],
+    factory: FakeFactory,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(BusyBridge, method, leave, raising=False)
+    async with start() as session:
+        busy(factory, 0).done.set()
+        assert await session.reload_now()
+        assert session.generation == 2
+        busy(factory, 1).done.set()
+    assert f"{method}() of the live bridge raised" in caplog.text
+
+
 async def test_a_reloader_tells_and_asks_its_bridges_too() -> None:
     made: list[BusyBridge] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -551,8 +552,9 @@ async def test_a_bridge_that_cannot_prepare_is_live_all_the_same(
     assert "prepare_spare() of the live bridge raised" in caplog.text
 
 
+@pytest.mark.parametrize("error", [LookupError("mine"), SystemExit(3), asyncio.CancelledError()], ids=repr)
 async def test_a_bridge_whose_lost_raises_is_only_not_guarded(
-    start: Callable[..., WatchProgram], caplog: pytest.LogCaptureFixture
+    start: Callable[..., WatchProgram], caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     class Careless:
         async def call(self, *_: object) -> int:
@@ -561,7 +563,7 @@ async def test_a_bridge_whose_lost_raises_is_only_not_guarded(
         async def dispose(self) -> None: ...
 
         async def lost(self) -> BaseException:
-            raise LookupError("mine")
+            raise error
 
     def create(_: Config) -> Careless:
         return Careless()

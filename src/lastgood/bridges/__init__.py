@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Bridge", "call_plain"]
+from lastgood.errors import BridgeError
+
+__all__ = ["Bridge", "call_plain", "check_bridge"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +64,34 @@ class Bridge(Protocol):
         ...
 
 
-def call_plain(bridge: Any, name: str, *arguments: Any) -> None:
-    """Call the method ``name`` of a live bridge, if it has one. It cannot make a reload fail: errors are only logged."""
+def check_bridge(bridge: Any) -> None:
+    """Raise :class:`BridgeError` if what ``create_bridge`` has returned lacks what every bridge has."""
+    if isinstance(bridge, type):
+        raise BridgeError(f"create_bridge() returned the class {bridge.__name__}; expected an instance of it.")
+    kind = type(bridge).__name__
+    for method in ("call", "dispose"):
+        if not callable(getattr(bridge, method, None)):
+            raise BridgeError(
+                f"create_bridge() returned {kind}, which has no {method}(). "
+                "A bridge has async call(module, function, args, kwargs) and async dispose()."
+            )
+    if inspect.iscoroutinefunction(getattr(bridge, "live", None)):
+        raise BridgeError(
+            f"create_bridge() returned {kind}, whose live() is async. It is called with the swap, which waits for nothing: "
+            "make it a plain method, and start there what takes time."
+        )
+
+
+def call_plain(bridge: Any, name: str, *arguments: Any, let_through: tuple[type[BaseException], ...] = ()) -> None:
+    """Call the method ``name`` of a live bridge, if it has one. It cannot make a reload fail: errors are only logged.
+
+    Exceptions of the types in ``let_through`` are raised.
+    """
     method = getattr(bridge, name, None)
     if callable(method):
         try:
             method(*arguments)
-        except Exception:
+        except let_through:
+            raise
+        except BaseException:  # SystemExit, too
             logger.exception("%s() of the live bridge raised; the bridge stays live nevertheless", name)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from lastgood.bridges import Bridge, call_plain
+from lastgood.bridges import Bridge, call_plain, check_bridge
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.leases import Leased
 from lastgood.calls.registry import Slot
@@ -125,17 +125,7 @@ class LiveBridges:
                 "A cycle needs a bridge of its own."
             )
         self._warmed[cycle] = bridge
-        for method in ("call", "dispose"):
-            if not callable(getattr(bridge, method, None)):
-                raise BridgeError(
-                    f"create_bridge() returned {type(bridge).__name__}, which has no {method}(). "
-                    "A bridge has async call(module, function, args, kwargs) and async dispose()."
-                )
-        if inspect.iscoroutinefunction(getattr(bridge, "live", None)):
-            raise BridgeError(
-                f"create_bridge() returned {type(bridge).__name__}, whose live() is async. It is called with the swap, which "
-                "waits for nothing: make it a plain method, and start there what takes time."
-            )
+        check_bridge(bridge)
         init = getattr(bridge, "init", None)
         if init is not None:
             await _result_of(init())
@@ -219,7 +209,7 @@ class LiveBridges:
             while True:
                 try:
                     await _result_of(prepare())
-                except (Exception, BaseExceptionGroup) as error:
+                except BaseException as error:  # SystemExit, too
                     _raise_if_cancelled(error)
                     logger.exception(
                         "prepare_spare() of the live bridge raised; the next bridge starts without a spare"
@@ -258,7 +248,7 @@ class LiveBridges:
                 if not callable(getattr(bridge, "lost", None)):
                     return
                 error = await bridge.lost()
-            except (Exception, BaseExceptionGroup) as raised:
+            except BaseException as raised:  # SystemExit, too: the bridge itself is as it was
                 _raise_if_cancelled(raised)
                 logger.exception("lost() of the live bridge raised; a loss of this bridge will not be noticed")
                 return
@@ -314,7 +304,8 @@ class LiveBridges:
             return
         try:
             await self._dispose_within(bridge, timeout)
-        except Exception:
+        except BaseException as error:  # SystemExit, too
+            _raise_if_cancelled(error)
             logger.exception("disposing a bridge that did not get ready failed")
 
     def _stop_guard(self, cycle: int) -> None:
