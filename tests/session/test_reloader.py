@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_a_plain_factory_and_a_bridge_without_init_do(flavour: Flavour) -> None:
         async def dispose(self) -> None: ...
 
     async def main() -> None:
-        async with await create_bridge_reloader(Plain) as reloader:
+        async with await create_bridge_reloader(lambda: Plain()) as reloader:
             assert isinstance(await reloader.reload(), Plain)
             assert await get_runtime_bridge().call("m", "f") == "plain"
 
@@ -269,6 +270,97 @@ def test_a_dispose_that_fails_is_logged_and_hits_nobody(
     (record,) = caplog.records
     assert record.exc_info is not None
     assert record.exc_info[1] is BOOM
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()], ids=repr)
+def test_an_end_that_exits_is_logged_and_the_old_bridge_is_disposed(
+    flavour: Flavour, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    async def leave(*_: object) -> None:
+        raise error
+
+    def leave_at_once(*_: object) -> None:
+        raise error
+
+    class Leaving(Bridge):
+        idle = leave
+        live = leave_at_once
+
+    factory = Factory()
+
+    async def create() -> Bridge:
+        factory.made.append(Leaving(len(factory.made) + 1))
+        factory.made[-1].on_dispose = leave
+        return factory.made[-1]
+
+    async def main() -> None:
+        async with await create_bridge_reloader(create) as reloader:
+            assert (await reloader.reload()).number == 2
+            assert factory.made[0].log[-1] == "dispose"
+
+    flavour.run(main)
+    assert factory.made[1].log[-1] == "dispose"
+    for said in ("live() of the live bridge raised", "Waiting for idle() of", "Disposing of"):
+        assert said in caplog.text
+
+
+def test_an_idle_that_hangs_is_given_up_before_dispose(
+    flavour: Flavour, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloader_module, "DISPOSE_TIMEOUT", 0.001)
+
+    class Busy(Bridge):
+        async def idle(self) -> None:
+            await flavour.event().wait()
+
+    async def main() -> None:
+        first = Busy()
+        async with await create_bridge_reloader(lambda: Busy() if first.log else first) as reloader:
+            await reloader.reload()
+            assert first.disposed
+
+    flavour.run(main)
+    assert "Waiting for idle() of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"), [("call", r"no call\(\)"), ("dispose", r"no dispose\(\)"), ("", "the class")]
+)
+def test_what_is_no_bridge_is_refused(flavour: Flavour, missing: str, says: str) -> None:
+    async def main() -> None:
+        async with await create_bridge_reloader(Factory()) as reloader:
+            first = reloader.current
+            wrong: Any = type("Wrong", (Bridge,), {missing: None} if missing else {})
+            reloader._create_bridge = lambda: wrong() if missing else wrong
+            with pytest.raises(BridgeError, match=says):
+                await reloader.reload()
+            assert reloader.current is first
+
+    flavour.run(main)
+
+
+def test_a_plain_init_and_dispose_do(flavour: Flavour, caplog: pytest.LogCaptureFixture) -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.log: list[str] = []
+
+        async def call(self, *_: object) -> None: ...
+
+        def init(self) -> None:
+            self.log.append("init")
+
+        def dispose(self) -> None:
+            self.log.append("disposed")
+
+    async def main() -> None:
+        create: Any = Plain
+        async with await create_bridge_reloader(create) as reloader:
+            first: Any = reloader.current
+            await reloader.reload()
+            assert first.log == ["init", "disposed"]
+
+    flavour.run(main)
+    assert not caplog.records
 
 
 def test_a_dispose_that_hangs_is_given_up(

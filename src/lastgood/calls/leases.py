@@ -97,12 +97,16 @@ class Leased:
             self._home.spawn(run_callbacks)
         elif loop is None:
             await run_callbacks()
-        elif not await loop.shielded(run_callbacks, DISPOSE_TIMEOUT):
-            logger.error(
-                "A callback at the end of the last call on %r was abandoned after %g s",
-                self.bridge,
-                DISPOSE_TIMEOUT,
-            )
+        else:
+            error = await loop.shielded(run_callbacks, DISPOSE_TIMEOUT)
+            if isinstance(error, loops.Abandoned):
+                logger.error(
+                    "A callback at the end of the last call on %r was abandoned after %g s",
+                    self.bridge,
+                    DISPOSE_TIMEOUT,
+                )
+            elif error is not None:
+                raise error
 
     def _spawn_idle_callbacks(self, waiting: list[IdleCallback]) -> None:
         """Run the callbacks as :meth:`_run_idle_callbacks` does, from plain code."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
+    "Abandoned",
     "AsyncioLoop",
     "Barrier",
     "Guard",
@@ -33,6 +34,10 @@ __all__ = [
     "here",
     "result_at_once",
 ]
+
+
+class Abandoned(Exception):
+    """What was not done within its time was given up."""
 
 
 class Guard(Protocol):
@@ -106,14 +111,20 @@ class TrioLoop:
 
         self.soon(start)
 
-    async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> bool:
-        """Run ``function`` to its end, shielded from cancellation. Return False if it was abandoned after ``seconds``."""
+    async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> BaseException | None:
+        """Run ``function`` to its end, shielded from cancellation. Return what it raised; :class:`Abandoned` after ``seconds``.
+
+        What it raises may be SystemExit, or another exception that is no :class:`Exception`, too.
+        """
         import trio
 
-        with trio.move_on_after(seconds, shield=True):
-            await function()
-            return True
-        return False
+        try:
+            with trio.move_on_after(seconds, shield=True):
+                await function()
+                return None
+        except BaseException as error:
+            return error
+        return Abandoned()
 
 
 class AsyncioLoop:
@@ -162,10 +173,17 @@ class AsyncioLoop:
 
         self.soon(start)
 
-    async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> bool:
+    async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> BaseException | None:
         import asyncio
 
-        task = asyncio.ensure_future(function())
+        async def attempt() -> BaseException | None:
+            try:
+                await function()
+            except BaseException as error:  # a SystemExit that left the task would end the loop
+                return error
+            return None
+
+        task = asyncio.ensure_future(attempt())
         deadline = self._loop.time() + seconds
         cancelled = None
         while not task.done() and (left := deadline - self._loop.time()) > 0:
@@ -173,14 +191,11 @@ class AsyncioLoop:
                 await asyncio.wait([task], timeout=left)
             except asyncio.CancelledError as error:
                 cancelled = error
-        finished = task.done() and not task.cancelled()
-        if finished:
-            task.result()
-        else:
+        if not task.done():
             task.cancel()
         if cancelled is not None:
             raise cancelled
-        return finished
+        return task.result() if task.done() else Abandoned()
 
 
 Loop: TypeAlias = TrioLoop | AsyncioLoop

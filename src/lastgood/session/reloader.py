@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lastgood.bridges import call_plain
+from lastgood.bridges import call_plain, check_bridge
 from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
@@ -94,15 +94,18 @@ class BridgeReloader(Generic[B]):
         :class:`BridgeError` inside ``create_bridge`` or ``init()`` and on another loop.
         """
         self._refuse_reentry("reload()")
-        async with self._reloading:
-            if self._disposed:
-                raise self._slot.over()
-            bridge = await self._create()
-            self._current = bridge
-            old = self._slot.swap(bridge)
-            call_plain(bridge, "live")
-        # After the lock is released, so that a slow dispose() does not delay the next reload.
-        await self._retire(old)
+        old: Leased | None = None
+        try:
+            async with self._reloading:
+                if self._disposed:
+                    raise self._slot.over()
+                bridge = await self._create()
+                self._current = bridge
+                old = self._slot.swap(bridge)
+                call_plain(bridge, "live", let_through=(KeyboardInterrupt,))
+        finally:
+            # After the lock is released, so that a slow dispose() does not delay the next reload.
+            await self._retire(old)
         return bridge
 
     async def dispose(self) -> None:
@@ -131,14 +134,15 @@ class BridgeReloader(Generic[B]):
         token = _creating.set(attempt)
         try:
             made: Any = self._create_bridge()
-            bridge: B = await made if inspect.isawaitable(made) else made
+            bridge: B = await _result_of(made)
             if bridge is None or bridge is self._current:
                 what = "None" if bridge is None else "the live bridge"
                 raise BridgeError(f"create_bridge returned {what}; expected a new bridge.")
             try:
+                check_bridge(bridge)
                 init = getattr(bridge, "init", None)
                 if init is not None:
-                    await init()
+                    await _result_of(init())
                 if self._disposed:
                     raise self._slot.over()
             except BaseException:
@@ -155,22 +159,26 @@ class BridgeReloader(Generic[B]):
             if disposing is not None:
                 await disposing
 
-    async def _dispose(self, bridge: Bridge, idle: Callable[[], Awaitable[object]] | None = None) -> None:
+    async def _dispose(self, bridge: Bridge, idle: Callable[[], object] | None = None) -> None:
         """Dispose ``bridge``, shielded from cancellation. Errors are only logged: the live bridge does not depend on them."""
+        try:
+            if idle is not None:
+                await self._finish(idle, f"Waiting for idle() of {bridge!r}")
+        finally:
+            if callable(getattr(bridge, "dispose", None)):
+                await self._finish(bridge.dispose, f"Disposing of {bridge!r}")
 
-        async def dispose() -> None:
-            try:
-                if idle is not None:
-                    await idle()
-            except Exception:
-                logger.exception("idle() of %r failed", bridge)
-            try:
-                await bridge.dispose()
-            except Exception:
-                logger.exception("Disposing of %r failed", bridge)
+    async def _finish(self, step: Callable[[], object], what: str) -> None:
+        async def take() -> None:
+            await _result_of(step())
 
-        if not await self._loop.shielded(dispose, DISPOSE_TIMEOUT):
-            logger.error("Disposing of %r was given up: it had not ended after %g s", bridge, DISPOSE_TIMEOUT)
+        error = await self._loop.shielded(take, DISPOSE_TIMEOUT)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if isinstance(error, loops.Abandoned):
+            logger.error("%s was given up: it had not ended after %g s", what, DISPOSE_TIMEOUT)
+        elif error is not None:
+            logger.error("%s failed", what, exc_info=error)
 
     def _refuse_reentry(self, what: str) -> None:
         self._slot.check_process()
@@ -180,6 +188,10 @@ class BridgeReloader(Generic[B]):
             raise BridgeError(
                 f"{what} was called from inside create_bridge or init(), which it would have to wait for."
             )
+
+
+async def _result_of(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 # The reload attempt, of any reloader, that the running code is part of. In tasks that a factory has started it outlives the
