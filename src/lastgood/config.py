@@ -45,6 +45,7 @@ __all__ = [
 
 ARGUMENTS = "watch()"  # in the place of a config file's name: what was given to watch()
 SERVE_ARGUMENTS = "lastgood serve"  # likewise
+DIRECT_ARGUMENTS = "direct()"  # likewise
 MAX_THREADS = 256
 """The largest number of calls that may run at once in a worker."""
 
@@ -389,7 +390,7 @@ def decode_config(data: bytes, path: Path) -> Config:
     Raises :class:`ConfigError`; for the two fields that are no longer supported, which are checked first,
     :class:`ConfigMigrationError`.
     """
-    root = json.loads(data) if path.name in (ARGUMENTS, SERVE_ARGUMENTS) else _parse(data, path)
+    root = json.loads(data) if path.name in (ARGUMENTS, SERVE_ARGUMENTS, DIRECT_ARGUMENTS) else _parse(data, path)
     if path.name == "pyproject.toml":
         root = _lastgood_table(root, path)
     _refuse_legacy(root, path)
@@ -399,8 +400,9 @@ def decode_config(data: bytes, path: Path) -> Config:
     decoded: _Root = decoder.decode(root, _Root, "")
     output = decoded.output.dir
     if output in (path.parent, *path.parent.parents):
+        what = "is or holds the working directory" if path.name == ARGUMENTS else "holds the config file itself"
         raise ConfigError(
-            f"{output} holds the config file itself; expected a directory for the wrappers alone.",
+            f"{output} {what}; expected a directory for the wrappers alone.",
             file=path,
             field="output.dir",
             hint='Write, for example, dir = "generated".',

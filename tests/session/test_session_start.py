@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ def test_what_was_given_is_kept_apart_from_what_the_config_may_say(
     assert watch("nowhere.toml", supersede_after=given).given == known
 
 
+class AsyncCallable:
+    async def __call__(self, event: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -109,13 +114,30 @@ def test_what_was_given_is_kept_apart_from_what_the_config_may_say(
         ({"supersede_after": -1}, ValueError, "supersede_after must be at least 0 s, not -1"),
         ({"supersede_after": "1"}, TypeError, "supersede_after must be a number of seconds, not str"),
         ({"stage_timeout": "1"}, TypeError, "stage_timeout must be a number of seconds, not str"),
+        ({"drain_timeout": 10**400}, ValueError, "drain_timeout is too large"),
+        ({"extra_watch_paths": None}, TypeError, "a list of paths, not NoneType"),
+        ({"extra_watch_paths": [b"data"]}, TypeError, "a list of paths, and each must be a path, not bytes"),
+        ({"on_event": partial(partial(trio.sleep), 1)}, TypeError, "use session.events()"),
+        ({"on_event": AsyncCallable()}, TypeError, "use session.events()"),
+        ({"wait_for_first": "no"}, TypeError, "wait_for_first must be True or False, not str"),
+        ({"set_as_global": None}, TypeError, "set_as_global must be True or False, not NoneType"),
+        ({"config_file": 3}, TypeError, "config_file must be a path, not int"),
+        ({"config_file": b"lastgood.toml"}, TypeError, "config_file must be a path, not bytes"),
+        ({"modules": 3}, TypeError, "modules must be a list of module names, or a mapping, not int"),
+        ({"modules": b"pricing"}, TypeError, "not bytes"),
+        ({"modules": [None]}, TypeError, "not one of NoneType"),
+        ({"modules": {3: {}}}, TypeError, "not one of int"),
+        ({"modules": {"pricing": {"functions": {"quote"}}}}, TypeError, "texts, numbers, lists and mappings, not set"),
+        ({"modules": ["pricing"], "import_path": b"src"}, TypeError, "import_path must be a list of paths, not bytes"),
+        ({"modules": ["pricing"], "import_path": [3]}, TypeError, "and each must be a path, not int"),
+        ({"modules": ["pricing"], "output": b"out"}, TypeError, "texts, numbers, lists and mappings, not bytes"),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused(
     arguments: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error) as caught:
-        watch("lastgood.toml", **arguments)
+        watch(**{"config_file": None if "modules" in arguments else "lastgood.toml", **arguments})
     assert says in str(caught.value)
 
 

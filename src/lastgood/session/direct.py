@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lastgood.bridges.in_process import InProcessBridge
 from lastgood.calls.import_hints import expect_imports
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError, ConfigError
+from lastgood.session import arguments
 
 if TYPE_CHECKING:
     from typing import Self
@@ -30,14 +31,15 @@ __all__ = ["DirectSession", "direct"]
 def direct(
     config_file: str | os.PathLike[str] | None = None,
     *,
-    modules: Sequence[str] | Mapping[str, ModuleConfig] | None = None,
-    import_path: Sequence[str | os.PathLike[str]] | None = None,
+    modules: Iterable[str] | Mapping[str, Any] | None = None,
+    import_path: Iterable[str | os.PathLike[str]] | None = None,
 ) -> DirectSession:
     """Have wrappers call the sources in this process, by the same conversions as on the way to a worker and back.
 
     Use the result as a context manager, ``with`` or ``async with``, under trio, asyncio and in plain code. Without
     ``config_file``, the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]`` table, is used, in the current
-    working directory or above it. With ``modules``, no config is read: these modules can be called, and are looked for in
+    working directory or above it. With ``modules``, names or a mapping of names to what ``[modules.<name>]`` holds, no config is
+    read: these modules can be called, and are looked for in
     ``import_path`` first, a list of directories relative to the current working directory (default: that one).
 
     Plain sources run in the calling thread, async ones on its event loop; where no loop runs, a ``"sync"`` wrapper runs them by
@@ -45,19 +47,27 @@ def direct(
 
     Raises :class:`~lastgood.ConfigError` if both ``config_file`` and ``modules`` or ``import_path`` are given.
     """
-    if isinstance(modules, str) or isinstance(import_path, str | os.PathLike):
-        raise TypeError("direct(): modules and import_path are lists; put the one that was given into a list.")
-    if config_file is not None and not (modules is None and import_path is None):
+    arguments.no_single("direct()", modules, import_path)
+    config = arguments.path("direct(): config_file", config_file)
+    if config is not None and not (modules is None and import_path is None):
         raise ConfigError("direct() takes either a config file or modules with their import_path, found both.")
     if modules is None and import_path is not None:
         raise ConfigError("direct() takes an import_path together with modules, found it alone.")
-    directory = Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file)))
+    directory = Path.cwd() if config is None else config.parent
     if modules is not None:
-        entries = [directory] if import_path is None else [directory / entry for entry in import_path]
-        bridge = partial(InProcessBridge, import_path=entries, modules=modules)
-        return DirectSession(f"direct() of {', '.join(modules) or 'no module'}", lambda: (bridge(), None))
-    file = None if config_file is None else Path(os.path.abspath(config_file))
-    return DirectSession(f"direct() of {file or directory}", lambda: _configured(file, directory))
+        chosen = _chosen(arguments.names("direct(): modules", modules))
+        entries = [""] if import_path is None else arguments.paths("direct(): import_path", import_path)
+        bridge = partial(InProcessBridge, import_path=[directory / entry for entry in entries], modules=chosen)
+        return DirectSession(f"direct() of {', '.join(chosen) or 'no module'}", lambda: (bridge(), None))
+    return DirectSession(f"direct() of {config or directory}", lambda: _configured(config, directory))
+
+
+def _chosen(modules: Mapping[str, Any]) -> Sequence[str] | Mapping[str, ModuleConfig]:
+    """Return the modules, with what is chosen of each, if anything. Raises :class:`~lastgood.ConfigError`."""
+    tables = {name: chosen for name, chosen in modules.items() if chosen is None or isinstance(chosen, Mapping)}
+    if not any(chosen != {} for chosen in modules.values()):
+        return tuple(modules)
+    return {**modules, **arguments.configured({"modules": tables, "output": {"dir": False}}, "direct()")[1].modules}
 
 
 def _configured(file: Path | None, directory: Path) -> tuple[InProcessBridge, Config]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -21,6 +19,7 @@ from lastgood.effects import Plan
 from lastgood.errors import ConfigError, WatchError
 from lastgood.interpreters.hooks import Beginning, Hooks
 from lastgood.planner import Settings, plan_of_cycle
+from lastgood.session import arguments
 from lastgood.watch_events import WatchEvent
 
 if TYPE_CHECKING:
@@ -80,14 +79,14 @@ def watch(
     Raises :class:`TypeError` and :class:`ValueError` for invalid arguments, and :class:`ConfigError` for invalid ``modules`` and
     ``output``, and if both ``config_file`` and ``modules`` are given.
     """
-    _check(extra_watch_paths, create_bridge=create_bridge, generate=generate, probe=probe, on_event=on_event)
-    arguments = _arguments(config_file, modules, import_path, output)
-    file = ARGUMENTS if arguments is not None else config_file
+    arguments.function("watch(): on_event", on_event, plain="To await something, use session.events().")
+    config = arguments.path("watch(): config_file", config_file)
+    instead = _instead_of_config(config, modules, import_path, output)
     return WatchProgram(
-        config_file=None if file is None else Path(os.path.abspath(file)),
-        directory=Path(os.path.abspath("." if file is None else os.path.dirname(file))),
-        arguments=arguments,
-        extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
+        config_file=config if instead is None else Path(os.path.abspath(ARGUMENTS)),
+        directory=Path.cwd() if config is None else config.parent,
+        arguments=instead,
+        extra_watch_paths=_absolute(arguments.paths("watch(): extra_watch_paths", extra_watch_paths)),
         given=_given(
             debounce=debounce,
             max_wait=max_wait,
@@ -96,8 +95,8 @@ def watch(
             stage_timeout=stage_timeout,
             supersede_after=supersede_after,
         ),
-        wait_for_first=wait_for_first,
-        hooks=_hooks(create_bridge, generate, probe, set_as_global=set_as_global),
+        wait_for_first=arguments.flag("watch(): wait_for_first", wait_for_first),
+        hooks=_hooks(create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
 
@@ -114,55 +113,33 @@ def _import_session(create_bridge: object) -> None:
             import lastgood.wrappers.differences  # noqa: F401 - by Python, for others
 
 
-def _check(extra_watch_paths: object, **functions: object) -> None:
-    """Raise :class:`TypeError` if an argument of :func:`watch` is not of its type."""
-    if isinstance(extra_watch_paths, str | os.PathLike):
-        raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
-    for name, function in functions.items():
-        if function is not None and not callable(function):
-            raise TypeError(f"watch(): {name} must be callable, not {type(function).__name__}.")
-    if inspect.iscoroutinefunction(functions["on_event"]):
-        raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
+def _absolute(paths: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(Path(os.path.abspath(path)) for path in paths)
 
 
-def _arguments(
-    config_file: object,
-    modules: Iterable[str] | Mapping[str, Any] | None,
-    import_path: Iterable[str | os.PathLike[str]] | None,
-    output: str | os.PathLike[str] | Mapping[str, Any] | Literal[False] | None,
-) -> bytes | None:
+def _instead_of_config(config_file: Path | None, modules: object, import_path: object, output: object) -> bytes | None:
     """Return what takes the place of a config file's bytes; None if a config file is to be read."""
-    if isinstance(modules, str) or isinstance(import_path, str | os.PathLike):
-        raise TypeError("watch(): modules and import_path are lists; put the one that was given into a list.")
+    arguments.no_single("watch()", modules, import_path)
     if modules is None and import_path is None and output is None:
         return None
     if config_file is not None:
         raise ConfigError("watch() takes either a config file or modules, import_path and output, found both.")
     if modules is None:
         raise ConfigError("watch() takes import_path and output together with modules, found them without.")
-    tables = dict(modules) if isinstance(modules, Mapping) else {name: {} for name in modules}
+    tables = arguments.names("watch(): modules", modules)
     chosen = dict(output) if isinstance(output, Mapping) else {} if output is None else {"dir": output}
-    paths = {} if import_path is None else {"python_import_path": list(import_path)}
-    root = {"modules": tables, "output": {"dir": "generated", **chosen}, **paths}
-    text = json.dumps(root, default=os.fspath).encode()
-    decode_config(text, Path(os.path.abspath(ARGUMENTS)))  # raises ConfigError
-    return text
+    paths = {} if import_path is None else {"python_import_path": arguments.paths("watch(): import_path", import_path)}
+    given = {"modules": tables, "output": {"dir": "generated", **chosen}, **paths}
+    return arguments.configured(given, ARGUMENTS)[0]
 
 
 def _given(**seconds: float | None) -> Mapping[str, float]:
-    """Return those of the arguments of :func:`watch` that are not None. Raises as :func:`_check_seconds` does."""
-    given = {name: value for name, value in seconds.items() if value is not None}
-    for name, value in given.items():
-        _check_seconds(name, value, may_be_zero=name not in ("warm_timeout", "stage_timeout"))
-    return {name: float(value) for name, value in given.items()}
-
-
-def _check_seconds(name: str, seconds: object, *, may_be_zero: bool) -> None:
-    """Raise :class:`TypeError` or :class:`ValueError` if an argument of :func:`watch` is no number of seconds."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
-    if not seconds >= 0 or (seconds == 0 and not may_be_zero):
-        raise ValueError(f"watch(): {name} must be {'at least' if may_be_zero else 'more than'} 0 s, not {seconds}.")
+    """Return those of the arguments of :func:`watch` that are not None. Raises as :func:`arguments.seconds` does."""
+    return {
+        name: arguments.seconds(f"watch(): {name}", value, may_be_zero=name not in ("warm_timeout", "stage_timeout"))
+        for name, value in seconds.items()
+        if value is not None
+    }
 
 
 def _default_bridge(config: Config) -> Bridge:
@@ -175,12 +152,14 @@ def _hooks(
     create_bridge: Callable[[Config], Any] | None,
     generate: Callable[[Config, Path], Any] | None,
     probe: Callable[[Any], Any] | None,
-    *,
-    set_as_global: bool,
+    set_as_global: object,
 ) -> Hooks:
+    for name, given in {"create_bridge": create_bridge, "generate": generate, "probe": probe}.items():
+        arguments.function(f"watch(): {name}", given)
+    published = arguments.flag("watch(): set_as_global", set_as_global)
     _import_session(create_bridge)
     begin = _blank_worker if create_bridge is None else None
-    return Hooks(create_bridge or _default_bridge, generate, probe, set_as_global, begin)
+    return Hooks(create_bridge or _default_bridge, generate, probe, published, begin)
 
 
 def _blank_worker(config: Config) -> Beginning:
