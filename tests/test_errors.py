@@ -233,3 +233,9 @@ def test_a_signal_from_outside_is_blamed_on_the_place(status: int | None) -> Non
 
 def test_other_errors_are_blamed_on_the_code() -> None:
     assert BridgeError().blame == CallTimeout("m.f", 2.0).blame == "code"
+
+
+def test_the_file_of_a_failure_may_be_a_text() -> None:
+    failure = ModuleFailure("pricing", "pricing.py", 3, "boom")  # type: ignore[arg-type]  # what is tried
+    assert failure == ModuleFailure("pricing", Path("pricing.py"), 3, "boom")
+    assert isinstance(failure.file, Path)

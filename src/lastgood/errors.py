@@ -155,6 +155,10 @@ class ModuleFailure:
     message: str
     column: int | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.file is not None:  # a generate() of the user's own may give a text
+            object.__setattr__(self, "file", Path(self.file))
+
     def __str__(self) -> str:
         where = "" if self.file is None else f" ({self.file})" if self.line is None else f" ({self.file}:{self.line})"
         return f"{self.module}{where}: {self.message}"

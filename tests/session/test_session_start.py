@@ -379,8 +379,15 @@ async def test_a_start_that_fails_leaves_older_wrappers_exactly_as_they_were(
             GenerationError,
             "pricing (/p.py:3): boom",
         ),
+        (Generated("a.py"), TypeError, "returned files that are str; expected a tuple"),  # type: ignore[arg-type]  # what is tried
+        (Generated((3,)), TypeError, "files with int; expected each to be a path"),  # type: ignore[arg-type]
+        (Generated((b"a.py",)), TypeError, "files with bytes"),  # type: ignore[arg-type]
+        (Generated((), "careful"), TypeError, "returned warnings that are str"),  # type: ignore[arg-type]
+        (Generated((), (3,)), TypeError, "warnings with int; expected each to be a text"),  # type: ignore[arg-type]
+        (Generated((), (), ("boom",)), TypeError, "failures with str; expected each to be a ModuleFailure"),  # type: ignore[arg-type]
+        (Generated(None), TypeError, "returned files that are NoneType"),  # type: ignore[arg-type]
     ],
-    ids=["None", "a list", "missing", "outside", "absolute", "the stage itself", "failures"],
+    ids=["None", "a list", "missing", "outside", "absolute", "the stage itself", "failures", *"abcdefg"],
 )
 async def test_a_generator_that_returns_rubbish_fails_the_stage(
     made: Any, error: type[Exception], says: str, start: Callable[..., WatchProgram], told: Told

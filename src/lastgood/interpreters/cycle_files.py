@@ -45,7 +45,7 @@ from lastgood.store.promotion import Promoting, empty
 from lastgood.store.temporary import make_temporary_directory
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
-from lastgood.wrappers import Generated
+from lastgood.wrappers import Generated, check_generated
 from lastgood.wrappers.process.extractor import WrapInputs, wrapper_texts
 
 __all__ = ["CycleFiles"]
@@ -317,10 +317,7 @@ class CycleFiles:
 
         Raises :class:`GenerationError` with all failures that they report.
         """
-        if not isinstance(generated, Generated):
-            raise TypeError(
-                f"generate() returned {type(generated).__name__}; expected lastgood.Generated(files, warnings, failures)."
-            )
+        generated = check_generated(generated)
         failures = (*generated.failures, *others.failures)
         if failures:
             raise GenerationError(failures)

@@ -135,8 +135,10 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
             raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
         status = files.stat(stage / relative)
         if status is None or status.kind != "file":
+            what = "" if status is None else f" (kind: {status.kind})"
             raise PromotionError(
-                f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
+                f'the generator says it wrote "{name}", but there is no such file in the stage directory{what}.',
+                path=stage,
             )
         if relative.parent not in inside and files.real_path(stage / relative.parent) != real / relative.parent:
             raise PromotionError(

@@ -5,7 +5,10 @@ Generation is pure: it reads and writes no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -13,7 +16,7 @@ from lastgood.config import Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.parsing import ModuleSource
 
-__all__ = ["Generated", "ModuleSource", "Wrapped", "wrap_modules"]
+__all__ = ["Generated", "ModuleSource", "Wrapped", "check_generated", "wrap_modules"]
 
 
 class Generated(Struct, frozen=True):
@@ -25,6 +28,28 @@ class Generated(Struct, frozen=True):
     files: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     failures: tuple[ModuleFailure, ...] = ()
+
+
+def check_generated(returned: object) -> Generated:
+    """Return what ``generate()`` has returned. Raises :class:`TypeError` if it, or something in it, is of another type."""
+    if not isinstance(returned, Generated):
+        raise TypeError(
+            f"generate() returned {type(returned).__name__}; expected lastgood.Generated(files, warnings, failures)."
+        )
+    return Generated(
+        tuple(os.fspath(path) for path in _entries(returned.files, (str, PurePath), "files", "a path")),
+        tuple(_entries(returned.warnings, str, "warnings", "a text")),
+        tuple(_entries(returned.failures, ModuleFailure, "failures", "a ModuleFailure")),
+    )
+
+
+def _entries(given: object, kind: type | tuple[type, ...], where: str, expected: str) -> Iterator[Any]:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"generate() returned {where} that are {type(given).__name__}; expected a tuple.")
+    for entry in given:
+        if not isinstance(entry, kind):
+            raise TypeError(f"generate() returned {where} with {type(entry).__name__}; expected each to be {expected}.")
+        yield entry
 
 
 class Wrapped(Struct, frozen=True):
