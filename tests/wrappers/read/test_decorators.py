@@ -445,3 +445,30 @@ def test_what_becomes_an_object_is_left_out_with_a_warning(text: str) -> None:
         "makes it a command, which reads a command line when it is called. Offer the function under another name"
         in warning
     )
+
+
+def test_what_decorates_may_come_by_star() -> None:
+    text = """
+from contextlib import *
+from enum import *
+from functools import *
+from typing import *
+@overload
+def f(x: int) -> int: ...
+@overload
+def f(x: str) -> str: ...
+def f(x): return x
+@lru_cache
+def g(x: int) -> int: ...
+@contextmanager
+def h(): yield
+class Right(Flag, boundary=KEEP):
+    READ = auto()
+"""
+    wrapped = wrap(text)
+    body = text_of(wrapped)
+    assert body.count("@overload\n") == 2
+    assert "async def g(x: int) -> int:" in body
+    assert "class Right(Flag, boundary=KEEP):" in body
+    (warning,) = wrapped.warnings
+    assert warning.startswith("pricing.h: left out: it returns a context manager")

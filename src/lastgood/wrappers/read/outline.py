@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lastgood.sources.parsing import BLOCKS, ModuleSource
 from lastgood.wrappers.read.conditions import holds
+from lastgood.wrappers.read.well_known import STARRED
 from lastgood.wrappers.types.annotations import dotted_name
 
 __all__ = ["METHODS", "Binding", "Outline", "Position", "outline"]
@@ -426,7 +427,7 @@ class _Visitor:
         for scope in (at.owner, None):
             if bindings := self.scopes.get(scope, {}).get(head):
                 return (bindings[-1].target or f"{self.source.name}.{head}") + dot + rest
-        return None
+        return next((f"{star}.{dotted}" for star in reversed(self.stars) if f"{star}.{head}" in STARRED), None)
 
 
 _DYNAMIC = (b"__getattr__", b"globals()", b"vars()", b"locals()", b"exec(", b"modules[__name__]")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from lastgood.wrappers.ir import Declared, Expression, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.read.well_known import STARRED
 from lastgood.wrappers.types.annotations import ANY_STR, Undeclarable, dotted_name, read_variable, unquoted
 from lastgood.wrappers.types.known import is_known, kind_of_foreign, known
 
@@ -32,12 +33,6 @@ NAMEDTUPLE = "collections.namedtuple"
 TYPED_DICTS = frozenset(("typing.TypedDict", "typing_extensions.TypedDict"))
 _MAKERS = {*ENUMS, *NAMED_TUPLES, NAMEDTUPLE, *TYPED_DICTS}
 _NEW_TYPES = frozenset(("typing.NewType", "typing_extensions.NewType"))
-# Names of the standard library, besides types, that have a meaning here and may be imported by ``*``.
-_STARRED = {
-    *(*_MAKERS, *_NEW_TYPES, "enum.auto", "typing.Callable", "typing.ClassVar", "typing.Final", "typing.Iterator"),
-    *("typing.Generic", "typing.Protocol"),
-    *("dataclasses.InitVar", "dataclasses.KW_ONLY", "dataclasses.dataclass", "dataclasses.field"),
-}
 
 
 _MAX_NAMES = 50
@@ -173,7 +168,7 @@ class Scope(Struct, frozen=True, eq=False):
                 found = inner._elsewhere(origin).lookup(dotted)
                 if head in origin.names() or found not in (None, f"builtins.{dotted}"):
                     return found  # else another "*" may bring it
-            if origin is None and f"{star}.{dotted}" in _STARRED:
+            if origin is None and f"{star}.{dotted}" in STARRED:
                 return f"{star}.{dotted}"
         if rest and self.at.source.is_package and self.project.has(f"{self.module}.{head}"):
             return inner._imported([f"{self.module}.{dotted}"])  # a submodule, which some import has bound here

@@ -1,10 +1,28 @@
-"""Decorators that are known by their full path: those of the standard library and of some packages, whose sources are not read."""
+"""What is known by its full path, since its source is not read: decorators, and names of the standard library."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import enum
+import functools
+import typing
 from collections.abc import Iterator
 
-__all__ = ["OBJECTS", "TAKES_FIRST", "keeps"]
+__all__ = ["OBJECTS", "STARRED", "TAKES_FIRST", "keeps"]
+
+STARRED = frozenset(
+    (
+        *(
+            f"{module.__name__}.{name}"
+            for module in (contextlib, dataclasses, enum, functools)
+            for name in module.__all__
+        ),
+        *(f"{module}.{name}" for module in ("typing", "typing_extensions") for name in typing.__all__),
+        *("abc.ABC", "abc.ABCMeta", "abc.abstractmethod", "collections.namedtuple"),
+    )
+)
+"""Names of the standard library, besides types, that have a meaning here and may be imported by ``*``."""
 
 _WEB = ("api_route", "delete", "get", "head", "options", "patch", "post", "put", "route", "trace", "websocket")
 _TYPING = ("final", "no_type_check_decorator", "override", "runtime_checkable", "type_check_only")
