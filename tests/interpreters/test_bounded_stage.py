@@ -183,6 +183,7 @@ def test_a_command_is_bounded_likewise(
         call()
 
     project.configure("pricing", "shop")
+    project.save("lastgood.toml", f"{project.config_file.read_text()}[watch]\nstage_timeout = 7\n")
     project.save("shop.py", QUOTE)
 
     def fresh() -> Project:
@@ -192,7 +193,7 @@ def test_a_command_is_bounded_likewise(
     late = pytest.raises(GenerationError, match=r"shop \(.*shop\.py\): the stage was not done within 7 s")
     with monkeypatch.context() as patched, late as caught:
         patched.setattr(bounded_stage, "_call_after", call_when_reached)
-        do(fresh(), timeout=7.0)
+        do(fresh())
     assert not hasattr(caught.value, "__notes__"), "and undone without another error"
     assert not project.output.exists()
     slow_shop.open()

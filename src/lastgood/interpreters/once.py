@@ -22,15 +22,12 @@ from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.leading import ask_leader
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
-from lastgood.planner import Settings
 from lastgood.planner.promotion import Promotion
 from lastgood.store.file_system import FileSystem, place_of
 from lastgood.store.generations import Good
 from lastgood.watch_events import ApiChange
 
 __all__ = ["Once", "ask_generate", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
-
-_STAGE_TIMEOUT = Settings().stage_timeout
 
 
 class Once(Struct, frozen=True):
@@ -60,15 +57,15 @@ class Once(Struct, frozen=True):
         return tuple(sorted(each.path for each in self.operations if isinstance(each, RemoveFile)))
 
 
-def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
-    """Generate every wrapper, within ``timeout`` seconds, and promote them.
+def generate_once(project: Project) -> Once:
+    """Generate every wrapper, within the config's ``stage_timeout``, and promote them.
 
     If a step fails, the output directory is restored and the error raised. If the rollback fails, too, a note on the error says
     so, and the next run completes the rollback.
     """
     work = CycleFiles(project, 1)
     try:
-        staged = _run_stage(timeout, work)
+        staged = _run_stage(work)
         work.promote()
         work.begin_commit()
         work.commit()
@@ -78,8 +75,9 @@ def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     return _summary(work, work.promotion, (*staged.warnings, *work.promotion.warnings, *_clean_up(project, work)))
 
 
-def _run_stage(timeout: float, work: CycleFiles) -> StageResult:
+def _run_stage(work: CycleFiles) -> StageResult:
     """Run a stage on an event loop of its own. Ctrl-C ends it without waiting for a thread that hangs."""
+    timeout = work.project.first_settings().stage_timeout
 
     @trio.lowlevel.enable_ki_protection  # so that KeyboardInterrupt is only raised by an await
     async def run() -> StageResult:
@@ -186,7 +184,7 @@ def _clean_up(project: Project, work: CycleFiles) -> tuple[str, ...]:
     return tuple(f"{work.home} could not be tidied up: {problem}." for problem in problems)
 
 
-def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
+def preview(project: Project) -> Once:
     """Return what :func:`generate_once` would do, without writing, claiming or locking anything. Raises like it.
 
     The config's own generators are run, into a temporary directory, because their output cannot be known otherwise. The journal
@@ -194,20 +192,18 @@ def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     would be kept aside are among the operations.
     """
     try:
-        return _preview(project, timeout)[0]
+        return _preview(project)[0]
     finally:
         project.release()
 
 
-def differences(
-    project: Project, label: Callable[[Path], str] = str, timeout: float = _STAGE_TIMEOUT
-) -> tuple[Once, Iterator[str]]:
+def differences(project: Project, label: Callable[[Path], str] = str) -> tuple[Once, Iterator[str]]:
     """Return a :func:`preview`, and its changes as the lines of a unified diff, each with its line ending.
 
     ``label(path)`` returns the name of a file in the diff.
     """
     try:
-        planned, texts = _preview(project, timeout)
+        planned, texts = _preview(project)
     finally:
         project.release()
     return planned, _diff(project.files, planned, texts, label)
@@ -229,10 +225,10 @@ def _lines(data: bytes) -> list[str]:
     return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
 
 
-def _preview(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes]]:
+def _preview(project: Project) -> tuple[Once, Mapping[str, bytes]]:
     work = CycleFiles(project, 1, dry=True)
     try:
-        staged = _run_stage(timeout, work)
+        staged = _run_stage(work)
     finally:
         work.discard()
     output = work.output_directory
