@@ -189,6 +189,7 @@ def test_a_named_tuple_may_grow_at_its_end_alone() -> None:
     point = named(Point, "Point")
     earlier = point(1)
     grafted(point, named(Longer, "Point"))
+    assert (repr(earlier), repr(point(1, 2))) == ("Point(x=1)", "Point(x=1, y=2)")
     assert point(1) == (1, 0)
     assert point(1).y == 0
     assert isinstance(earlier, point)

@@ -131,10 +131,18 @@ def graft(old: Any, new: Any) -> None:
         type.__delattr__(old, name)
     if gained:
         _note_gained(old, gained)
+    if _is_named_tuple(old):
+        type.__setattr__(old, "__repr__", _repr_of_items)
     forget_classes()
 
 
-# Instances of an earlier declaration of a dataclass.
+# Instances of an earlier declaration.
+
+
+def _repr_of_items(self: Any) -> str:
+    """Show a named tuple, which may have fewer items than its class has fields."""
+    shown = zip(self._fields, self, strict=False)
+    return f"{type(self).__name__}({', '.join(f'{name}={item!r}' for name, item in shown)})"
 
 
 _fields_gained: WeakKeyDictionary[type, AbstractSet[str]] = WeakKeyDictionary()
