@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wrapping import source, text_of, told, wrap
+from wrapping import load, source, text_of, told, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -79,3 +79,29 @@ def test_a_class_is_declared_under_the_name_that_its_module_binds() -> None:
 def test_a_type_that_is_imported_when_it_is_asked_for_is_exported() -> None:
     text = "if t.TYPE_CHECKING:\n  from v1 import User\ndef __getattr__(name): ...\n__all__ = ['User', 'f']\ndef f() -> User: ..."
     assert '__all__ = ["User", "f"]' in text_of(wrap(f"{HEAD}\n{text}", *USERS))
+
+
+def test_a_nested_class_may_derive_from_one_beside_it() -> None:
+    text = """
+T = t.TypeVar("T")
+class Api:
+    class Error(Exception): pass
+    class Gone(Error): pass
+    @dataclass
+    class Item(t.Generic[T]):
+        value: T
+    @dataclass
+    class Pair(Item[Error]):
+        other: int
+    class Inner:
+        @dataclass
+        class A: x: int
+        @dataclass
+        class B(A): y: int
+def f() -> Api.Inner.B: ...
+def g() -> Api.Pair: ...
+"""
+    made = load(wrap(f"{HEAD}\n{text}").files["pricing.py"], lambda *_: None)["Api"]
+    assert issubclass(made.Gone, made.Error)
+    assert made.Inner.B(1, 2) == made.Inner.B(x=1, y=2)
+    assert made.Pair.__mro__[1] is made.Item

@@ -42,13 +42,13 @@ def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str]
         return [f"{indent}class {member.name}:"], []
     if data.form is Form.TYPED_DICT and any(_is_no_name(field.name) for field in data.fields):
         return _by_call(member.name, data, indent, names), []
-    bases = [_base(base, data, names) for base in data.bases]
+    inside = str(member.declared.name) if member.declared is not None else member.name
+    bases = [_base(base, data, names, inside.rpartition(".")[0]) for base in data.bases]
     if not bases and data.form in _ROOTS:
         bases = [names.use(_ROOTS[data.form])]
     if data.parameters:
         bases.append(names.spell(Type(Ref("typing", "Generic"), tuple(map(Type, data.parameters)))))
     head = []
-    inside = str(member.declared.name) if member.declared is not None else member.name
     if data.form is Form.DATACLASS and data.options is not None:
         options = [names.express(option, inside) for option in data.options]
         decorator = f"{indent}@{names.use(Ref('dataclasses', 'dataclass'))}"
@@ -66,10 +66,11 @@ def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str]
     return head, fields
 
 
-def _base(base: Type, data: Data, names: Names) -> str:
+def _base(base: Type, data: Data, names: Names, around: str) -> str:
+    """Return a base of a class in the body of the class ``around``."""
     if not data.quotes_bases or not base.args:
-        return names.spell(base)
-    return f"{names.spell(Type(base.head))}[{', '.join(map(names.quoted, base.args))}]"
+        return names.spell(base, around)
+    return f"{names.spell(Type(base.head), around)}[{', '.join(map(names.quoted, base.args))}]"
 
 
 def _is_no_name(name: str) -> bool:

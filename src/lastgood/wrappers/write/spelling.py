@@ -83,9 +83,9 @@ class Names:
             self._in_use.add(self._spellings[key])
         return self._spellings[key]
 
-    def spell(self, type_: Type) -> str:
-        """Return a type as text."""
-        args = list(map(self.spell, type_.args))
+    def spell(self, type_: Type, inside: str = "") -> str:
+        """Return a type as text, which in the body of the class ``inside`` may be evaluated at once."""
+        args = [self.spell(each, inside) for each in type_.args]
         if type_.head == "|":
             return " | ".join(args)
         if type_.head == "=":
@@ -93,13 +93,14 @@ class Names:
             return "".join(args)
         if type_.head == ANNOTATED and type_.args[1].args[0] == Type("="):  # an alias: PositiveInt
             return args[1].removeprefix("=")
-        head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
+        head = type_.head if isinstance(type_.head, str) else self._head(type_.head, inside)
         return f"{head}[{', '.join(args)}]" if args else head
 
-    def _head(self, head: Ref | Declared | Variable) -> str:
+    def _head(self, head: Ref | Declared | Variable, inside: str = "") -> str:
+        """Return a name as text. In the body of the class ``inside``, which does not exist yet, its nested classes have short names."""
         if isinstance(head, Variable):
             return self._name(head, head.name)
-        return self.use(head) if isinstance(head, Ref) else self.declared(head)
+        return self.use(head) if isinstance(head, Ref) else self.declared(head).removeprefix(f"{inside}.")
 
     def variables(self) -> list[str]:
         """Return the statements that make the type variables. Call this after everything else has been spelt."""
@@ -118,12 +119,11 @@ class Names:
         return literal_text(text) if any(True for _ in mentioned(type_)) else text
 
     def express(self, expression: Expression, inside: str) -> str:
-        """Return ``expression`` as text in the body of the class ``inside``, where nested classes have short names."""
+        """Return ``expression`` as text in the body of the class ``inside``."""
         text = ""
         for part in expression:
             self._note_packages([part])
-            spelt = part if isinstance(part, str) else self._head(part)
-            text += spelt.removeprefix(f"{inside}.") if isinstance(part, Declared) else spelt
+            text += part if isinstance(part, str) else self._head(part, inside)
         return text
 
     def _note_packages(self, parts: Iterable[object]) -> None:
