@@ -298,3 +298,18 @@ def test_nested_classes_stay_too() -> None:
     assert shape.Kind is kind
     assert kind.A is member
     assert kind(3).name == "B"
+
+
+def test_a_nested_class_goes_on_to_derive_from_one_beside_it() -> None:
+    def outer(more: str) -> Any:
+        text = f"class Api:\n  class Error(Exception): {more}\n  class Gone(Error): ...\n"
+        made: dict[str, Any] = {"__name__": __name__}
+        exec(text + ("  class Lost(Gone): ..." if more == "code = 1" else ""), made)
+        return made["Api"]
+
+    api = outer("...")
+    error, gone = api.Error, api.Gone
+    grafted(api, outer("code = 1"))
+    assert (api.Error, api.Gone, gone.__bases__) == (error, gone, (error,))
+    assert api.Lost.__mro__[1:3] == (gone, error)
+    assert api.Lost().code == 1

@@ -13,6 +13,7 @@ import reprlib
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import MISSING
 from types import FunctionType
 from typing import Any
@@ -78,8 +79,13 @@ def _is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and "_fields" in vars(kind)
 
 
-def pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield, for each part of ``new`` that :func:`graft` replaces by one of ``old``, the two: members and nested classes too."""
+def pairs(old: Any, new: Any, standing: dict[int, type] | None = None) -> Iterator[tuple[Any, Any]]:
+    """Yield, for each part of ``new`` that :func:`graft` replaces by one of ``old``, the two: members and nested classes too.
+
+    ``standing`` has the classes so far by what stands for them, since a nested class may derive from one before it.
+    """
+    standing = {} if standing is None else standing
+    standing[id(new)] = old
     yield new, old
     if issubclass(old, enum.Enum):
         for name, member in new.__members__.items():
@@ -87,15 +93,15 @@ def pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
             if before is not None and _is_same_member(before, member):
                 yield member, before
     for name, inner in vars(new).items():
-        if (before := _nested(old, new, name)) is not None:
-            yield from pairs(before, inner)
+        if (before := _nested(old, new, name, standing)) is not None:
+            yield from pairs(before, inner, standing)
 
 
 def _is_same_member(before: enum.Enum, member: enum.Enum) -> bool:
     return (type(before.value), before.value) == (type(member.value), member.value) and before.name == member.name
 
 
-def _nested(old: type, new: type, name: str) -> Any:
+def _nested(old: type, new: type, name: str, standing: Mapping[int, type]) -> Any:
     """Return the class nested in ``old`` under ``name`` that the one in ``new`` can be grafted onto."""
     before, inner = vars(old).get(name), vars(new).get(name)
     if (
@@ -104,7 +110,11 @@ def _nested(old: type, new: type, name: str) -> Any:
         or not _is_part(inner, new)
     ):
         return None
-    return before if can_graft(before, inner, inner.__bases__) else None
+    return before if can_graft(before, inner, _bases(inner, standing)) else None
+
+
+def _bases(kind: type, standing: Mapping[int, type]) -> tuple[type, ...]:
+    return tuple(standing.get(id(base), base) for base in kind.__bases__)
 
 
 def _is_part(inner: type, outer: type) -> bool:
@@ -113,18 +123,25 @@ def _is_part(inner: type, outer: type) -> bool:
 
 def graft(old: Any, new: Any) -> None:
     """Give ``old`` all that ``new`` declares. :func:`can_graft` has returned True."""
-    parts = {id(part): before for part, before in pairs(old, new)}
+    _graft(old, new, {id(part): before for part, before in pairs(old, new)})
+    forget_classes()
+
+
+def _graft(old: Any, new: Any, parts: Mapping[int, Any]) -> None:
     gained = _gained(old, new)
-    if old.__bases__ != new.__bases__:
-        old.__bases__ = new.__bases__
+    bases = _bases(new, parts)
+    if old.__bases__ != bases:
+        old.__bases__ = bases
     made = {name: value for name, value in vars(new).items() if name not in _OWN}
     if issubclass(old, enum.Enum):
         made = _with_members_of(old, made, parts)
     for name, value in made.items():
-        nested = _nested(old, new, name)
-        if nested is not None:
-            graft(nested, value)
+        if isinstance(value, type) and id(value) in parts:
+            _graft(parts[id(value)], value, parts)
             continue
+        if isinstance(value, type) and _is_part(value, new) and (bases := _bases(value, parts)) != value.__bases__:
+            with suppress(TypeError):  # it goes on to derive from what is gone
+                value.__bases__ = bases
         _point_at(value, new, old)
         type.__setattr__(old, name, value)
     for name in vars(old).keys() - made.keys() - _OWN:
@@ -133,7 +150,6 @@ def graft(old: Any, new: Any) -> None:
         _note_gained(old, gained)
     if _is_named_tuple(old):
         type.__setattr__(old, "__repr__", _repr_of_items)
-    forget_classes()
 
 
 # Instances of an earlier declaration.
