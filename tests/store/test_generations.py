@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,11 +54,16 @@ class Recording(MemoryFiles):
         self.put(Path("/p/lastgood.toml"), b"")
         self.done: list[str] = []
         self.read_back: list[Path] = []
+        self.flushed: list[str] = []
         self.before = lambda operation, path: self.done.append(f"{operation} {path.name}")
 
     def read(self, path: Path) -> bytes:
         self.read_back.append(path)
         return super().read(path)
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        self.flushed += (path.name for path in paths)
+        super().barrier(paths)
 
     def objects(self) -> list[str]:
         return self.children(TOP / "objects")
@@ -115,6 +120,27 @@ def test_keeping_costs_what_changed(files: Recording, store: GenerationStore) ->
     assert store.put(pinned({**sources, "m7": "changed"})) == made
     assert not files.done
     assert not files.read_back
+
+
+def test_what_the_history_names_is_on_disk_already(files: Recording, store: GenerationStore) -> None:
+    store.record(store.put(pinned({"a": "1"})), generation=1, at=0.0)
+    assert {digest("1"), "objects", "manifests"} <= {*files.flushed}
+    files.flushed.clear()
+    again = GenerationStore(files, HOME)  # of the next session, at whose start nothing is new
+    again.record(again.put(pinned({"a": "1"})), generation=1, at=1.0)
+    assert files.flushed == ["history.json.new"]
+    assert [good.at for good in again.history()] == [1.0]
+
+
+@pytest.mark.parametrize("gone", ["object", "manifest", "history"])
+def test_what_had_to_be_written_again_is_not(files: Recording, store: GenerationStore, gone: str) -> None:
+    made = store.put(pinned({"a": "1"}))
+    store.record(made, generation=1, at=0.0)
+    files.unlink({"object": TOP / "objects" / digest("1"), "manifest": made, "history": TOP / "history.json"}[gone])
+    files.flushed.clear()
+    again = GenerationStore(files, HOME)
+    again.record(again.put(pinned({"a": "1"})), generation=1, at=1.0)
+    assert {digest("1"), made.name, "objects", "manifests"} <= {*files.flushed}
 
 
 def test_of_equal_bytes_one_copy_is_kept(files: Recording, store: GenerationStore) -> None:

@@ -165,17 +165,20 @@ class GenerationStore:
         self._remove_links()
         for directory in (self._objects, self._manifests):
             make_directories(self._files, directory)
-        standing = set(self._files.children(self._objects))
+        standing, unsafe, written = set(self._files.children(self._objects)), set(self._unsafe), False
         for digest, data in objects:
             if digest not in self._verified or digest not in standing:
-                self._put_object(digest, data, standing)
+                written |= self._put_object(digest, data, standing)
         text = manifest.dumps()
         path = self._manifests / digest_of(text)
         if not self._has_content(path, text):
             overwrite(self._files, path, text)
+            written = True
         if path.name not in self._known:
             self._unsafe.add(path)
         self._known[path.name] = manifest
+        if not written and self._unsafe != unsafe and any(good.manifest == path.name for good in self.history()):
+            self._unsafe = unsafe  # all of it was on disk before the history named it
         return path
 
     def _remove_links(self) -> None:
@@ -192,7 +195,7 @@ class GenerationStore:
             renamed = (
                 msgspec.structs.replace(good, manifest=after) if good.manifest == before else good for good in others
             )
-            self._write_history(tuple(renamed))
+            self._write_history(tuple(renamed), history)
 
     def record(
         self,
@@ -209,8 +212,9 @@ class GenerationStore:
         """
         entry = Good(manifest.name, generation, at, tuple(map(str, changed)))
         same = {entry.manifest, None if repeats is None else repeats.name}
-        before = (good for good in self.history() if good.manifest not in same)
-        self._write_history((*before, entry)[-KEPT:])
+        history = self.history()
+        before = (good for good in history if good.manifest not in same)
+        self._write_history((*before, entry)[-KEPT:], history)
 
     def is_still(self, before: Path, manifest: Path) -> bool:
         """Return whether ``manifest`` equals the generation ``before`` and the late modules of that are unchanged on disk."""
@@ -250,7 +254,7 @@ class GenerationStore:
         history = self.history()
         names = [good.manifest for good in history]
         if manifest.name in names:
-            self._write_history(history[: names.index(manifest.name) + 1])
+            self._write_history(history[: names.index(manifest.name) + 1], history)
 
     def before(self, manifest: Path | None) -> Good | None:
         """Return the last good generation before this one, or the last of all if this one is not in the history."""
@@ -330,13 +334,16 @@ class GenerationStore:
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
         self._verified &= digests
 
-    def _put_object(self, digest: str, data: bytes, standing: set[str]) -> None:
+    def _put_object(self, digest: str, data: bytes, standing: set[str]) -> bool:
+        """Store an object; return whether it had to be written."""
         path = self._objects / digest
-        if digest not in standing or not self._has_content(path, data):
+        is_missing = digest not in standing or not self._has_content(path, data)
+        if is_missing:
             overwrite(self._files, path, data)
             standing.add(digest)
         self._verified.add(digest)
         self._unsafe.add(path)  # also if it stands there: an earlier process may have written it a moment ago
+        return is_missing
 
     def _has_content(self, path: Path, data: bytes) -> bool:
         try:
@@ -373,12 +380,13 @@ class GenerationStore:
             raise DamagedGeneration(f"{path} is damaged: its bytes are not those that its name stands for.", path=path)
         return data
 
-    def _write_history(self, good: tuple[Good, ...]) -> None:
+    def _write_history(self, good: tuple[Good, ...], former: tuple[Good, ...]) -> None:
         text = msgspec.json.format(msgspec.json.encode(_History(1, good)))
         directories = (self._objects, self._manifests, self._top, self._top.parent) if self._unsafe else ()
         write_sealed(self._files, self._top / "history.json", text + b"\n", after=(*sorted(self._unsafe), *directories))
         self._unsafe.clear()
-        self._files.barrier((self._top,))
+        if [each.manifest for each in good] != [each.manifest for each in former]:  # else one is as good as the other
+            self._files.barrier((self._top,))
 
 
 def _without_late(manifest: Manifest) -> Manifest:
