@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker.ahead import MAX_AGE
-from lastgood.bridges.worker.manifest import Damaged, Manifest, read_object
+from lastgood.bridges.worker.manifest import Damaged, Manifest, new_sources, read_object
 from lastgood.children.limits import in_thread
 from lastgood.errors import BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
@@ -126,17 +126,15 @@ async def take_spare(context: RunContext, manifest: str) -> Spare | str:
 def _uncompilable(manifest: str, before: str) -> str | None:
     """Return which module cannot be compiled, of those that the generation ``before`` has not; None if all can."""
     try:
-        known = {digest for _, digest, _, _ in Manifest.load(before).modules}
-        for _, digest, _, path in Manifest.load(manifest).modules:
-            if digest not in known:
-                source = read_object(manifest, digest)
-                try:
-                    # Ignore warnings about the source, which under -W error would be raised as SyntaxError here.
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")
-                        compile(source, path, "exec", dont_inherit=True)
-                except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                    return f"{path} cannot be compiled: {error}"
+        for digest, path in new_sources(manifest, before):
+            source = read_object(manifest, digest)
+            try:
+                # Ignore warnings about the source, which under -W error would be raised as SyntaxError here.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    compile(source, path, "exec", dont_inherit=True)
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                return f"{path} cannot be compiled: {error}"
     except Damaged:
         pass  # the worker will say so
     return None

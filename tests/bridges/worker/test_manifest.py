@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.bridges.worker.manifest import Damaged, Manifest, digest_of, read_object
+from lastgood.bridges.worker.manifest import Damaged, Manifest, digest_of, new_sources, read_object
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(
     ["a\tb", "a\nb", "a\\nb", "\\", "\\\\t", "a\rb", "a\u2028b", "\udcff"]
@@ -36,6 +36,32 @@ def test_what_is_written_is_read(
     manifest.roots, manifest.modules, manifest.namespaces = roots, modules, namespaces
     manifest.elsewhere, manifest.files = elsewhere, files
     assert vars(Manifest.loads(manifest.dumps(), "here")) == vars(manifest)
+
+
+@given(
+    before=st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), TEXTS, TEXTS), max_size=5),
+    now=st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), TEXTS, TEXTS), max_size=5),
+    kept=st.integers(0, 5),
+)
+def test_new_sources_are_those_that_no_module_had(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: list[tuple[bool, str, str, str]],
+    now: list[tuple[bool, str, str, str]],
+    kept: int,
+) -> None:
+    directory = tmp_path_factory.mktemp("manifests")
+
+    def stored(modules: list[tuple[bool, str, str, str]]) -> str:
+        manifest = Manifest()
+        manifest.modules, manifest.files = modules, {"a file": "d"}
+        path = directory / digest_of(manifest.dumps())
+        path.write_bytes(manifest.dumps())
+        return str(path)
+
+    now += before[:kept]
+    known = {digest for _, digest, _, _ in before}
+    found = new_sources(stored(now), stored(before))
+    assert {*found} == {(digest, path) for _, digest, _, path in now if digest not in known}
 
 
 def test_it_is_text_for_people() -> None:
