@@ -97,7 +97,7 @@ class Names:
         return f"{head}[{', '.join(args)}]" if args else head
 
     def _head(self, head: Ref | Declared | Variable, inside: str = "") -> str:
-        """Return a name as text. In the body of the class ``inside``, which does not exist yet, its nested classes have short names."""
+        """Return a name as text; that of a class nested in ``inside`` is short, since ``inside`` does not exist yet in its body."""
         if isinstance(head, Variable):
             return self._name(head, head.name)
         return self.use(head) if isinstance(head, Ref) else self.declared(head).removeprefix(f"{inside}.")
