@@ -264,6 +264,24 @@ async def test_a_syntax_error_in_a_pinned_module_is_shown_as_it_was(staged: Stag
     assert f"File \"{staged.src / 'helper.py'}\", line 2\n    y = = 'pinned'\n" in caught.value.traceback
 
 
+CAUGHT = """
+import traceback
+try:
+    import late
+except SyntaxError:
+    result = traceback.format_exc()
+"""
+
+
+async def test_a_syntax_error_that_a_function_meets_shows_the_users_frames_alone(staged: StagedProject) -> None:
+    staged.write({"late.py": "y = = 'pinned'\n"})
+    staged.stage()
+    async with staged.running() as bridge:
+        told = str(await run(bridge, CAUGHT))
+    files = [line.split('"')[1] for line in told.splitlines() if line.startswith("  File")]
+    assert files == ["<string>", str(staged.src / "late.py")]
+
+
 THREAD = """
 import threading, helper
 thread = threading.Thread(target=helper.fail, name="mine")

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from lastgood.bridges.late import LoadedLate
+from lastgood.bridges.late import EDITED_MODULES, LoadedLate
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 from lastgood.remote import CommandPlace, RemoteBridge
 from lastgood.remote.link import Link
@@ -293,6 +293,17 @@ async def test_nothing_is_left_there_if_an_import_fails(staged: StagedProject, e
     with pytest.raises(RemoteError, match="OSError: no"):
         async with elsewhere.running(staged, workers=2):
             pass
+
+
+async def test_an_edited_module_has_to_compile_there_too(staged: StagedProject, elsewhere: Elsewhere) -> None:
+    (staged.src / "late.py").write_text("def broken(:\n")
+    staged.stage()
+    EDITED_MODULES.set([("late", str(staged.src / "late.py"), "")])
+    with pytest.raises(RemoteError, match=r"late\.py") as raised:
+        async with elsewhere.running(staged):
+            pass
+    assert raised.value.type_name == "SyntaxError"
+    assert f'File "{staged.src / "late.py"}", line 1' in raised.value.traceback
 
 
 async def test_a_cancelled_start_leaves_nothing(staged: StagedProject, elsewhere: Elsewhere, tmp_path: Path) -> None:

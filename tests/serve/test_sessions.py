@@ -57,6 +57,36 @@ def test_a_session_serves_and_a_broken_edit_changes_nothing(tmp_path: Path, flav
     assert [event.type for event in told if event.type.startswith("reload-e")] == ["reload-error"]
 
 
+async def test_a_broken_module_that_only_a_request_imports_does_not_go_live(tmp_path: Path) -> None:
+    text = APP.replace(
+        'if path == "/fails":',
+        'if path == "/late":\n        import late\n        text = late.TEXT\n    if path == "/fails":',
+    )
+    (tmp_path / "main.py").write_text(text)
+    (tmp_path / "late.py").write_text("TEXT = b'old'\n")
+    (tmp_path / "lastgood.toml").write_text(CONFIG)
+    sockets = bind("127.0.0.1", 0)
+
+    def create(config: lastgood.Config) -> lastgood.ServerBridge:
+        options = {"log_level": "critical", "access_log": False}
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, options=options)
+
+    try:
+        program = lastgood.watch(tmp_path / "lastgood.toml", create_bridge=create, on_event=lambda _: None)
+        async with program as session:
+            (tmp_path / "late.py").write_text("TEXT = (\n")
+            assert not await session.settle()
+            assert isinstance(session.status.error, lastgood.RemoteError)
+            assert session.status.error.type_name == "SyntaxError"
+            client = Client(await trio.open_tcp_stream(*sockets[0].getsockname()))
+            assert await client.get("/late") == "1 old"
+            while client.headers["lastgood"] != "generation=1; stale":
+                await client.get()
+            await client.aclose()
+    finally:
+        release(sockets)
+
+
 async def test_without_overlap_idle_connections_wait_for_the_next_worker(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(APP)
     (tmp_path / "lastgood.toml").write_text(f"{CONFIG}overlap = false\n")

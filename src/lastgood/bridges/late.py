@@ -3,15 +3,24 @@ the user's own bridge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["LAST_EDIT", "LATE_IMPORT_LISTENER", "LoadedLate"]
+__all__ = ["EDITED_MODULES", "LAST_EDIT", "LATE_IMPORT_LISTENER", "EditedModule", "LoadedLate"]
 
 LAST_EDIT: ContextVar[tuple[Path, ...]] = ContextVar("last_edit", default=())
 """The files that were edited last, for the ``prepare_spare()`` of a bridge that is called in this context."""
+
+EditedModule = tuple[str, str, str]
+"""Name and path of a module that differs from the live generation's, and the digest that it has there ("": it is new)."""
+
+EDITED_MODULES: ContextVar[Sequence[EditedModule]] = ContextVar("edited_modules", default=())
+"""The modules that the workers of a bridge compile before it is ready, for an ``init()`` that is called in this context.
+
+What import statements inside functions lead to would else be found broken by a call.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import trio
 
 from lastgood.bridges.answers import check_sequences
 from lastgood.bridges.blank import take_blank
-from lastgood.bridges.late import LAST_EDIT, LoadedLate
+from lastgood.bridges.late import EDITED_MODULES, LAST_EDIT, LoadedLate
 from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import PACK, RemoteWorker
@@ -149,7 +149,8 @@ class ProcessBridge(WorkerBridge):
     async def _start(self) -> None:
         setup = self._setup()
         await self._start_workers(setup)
-        body = PACK(setup)  # plain data, and of thousands of modules
+        edited = EDITED_MODULES.get()
+        body = PACK({**setup, "edited": edited} if edited else setup)  # plain data, and of thousands of modules
         for worker in self._workers:
             worker.levels = LEVELS.current
         answers = [worker.channel.submit(frames.SETUP, body) for worker in self._workers]

@@ -65,7 +65,7 @@ class AdoptedFiles(CycleFiles):
         project, texts = self.project, self.texts
         if project.imports is not None:
             project.imports.hold(self.output_directory.path, dict(texts))
-        project.live = self.output_directory
+        project.live, project.live_pinned = self.output_directory, None
         project.live_manifest, project.live_interfaces = self.manifest, None
         project.generation = self.good.generation
         project.adopted = texts

@@ -468,7 +468,7 @@ class CycleFiles:
                 self.promoting.commit()
         if self.project.imports is not None:
             self.project.imports.follow(self.output_directory.path)
-        self.project.live = self.output_directory
+        self.project.live, self.project.live_pinned = self.output_directory, self.pinned
         self.project.live_manifest, self.project.live_interfaces = self.manifest, self.interfaces
         self.project.generation += 1
         if self.manifest is not None:

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from lastgood.bridges import Bridge, call_plain, check_bridge
-from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
+from lastgood.bridges.late import EDITED_MODULES, LAST_EDIT, LATE_IMPORT_LISTENER, EditedModule, LoadedLate
 from lastgood.calls.leases import Leased
 from lastgood.calls.registry import Slot
 from lastgood.config import Config
@@ -96,18 +96,19 @@ class LiveBridges:
         self._drained = trio.Event()
         self._told: tuple[Any, int, bool] = None, 0, False
 
-    async def warm(self, cycle: int, config: Config, timeout: float) -> None:
-        """Create the bridge of ``cycle``, and get it ready within ``timeout`` seconds.
+    async def warm(self, cycle: int, config: Config, timeout: float, edited: Sequence[EditedModule] = ()) -> None:
+        """Create the bridge of ``cycle``, and get it ready within ``timeout`` seconds. ``edited`` modules have to compile.
 
         Raises :class:`BridgeError`, and the errors of the user's functions. After an error, call :meth:`discard`.
         """
         listener = self._listeners[cycle] = _LateImportListener()
-        token = LATE_IMPORT_LISTENER.set(listener)
+        token, compiled = LATE_IMPORT_LISTENER.set(listener), EDITED_MODULES.set(edited)
         try:
             with trio.move_on_after(timeout) as scope:
                 await self._create(cycle, config)
         finally:
             LATE_IMPORT_LISTENER.reset(token)
+            EDITED_MODULES.reset(compiled)
         # Even if blocking code has finished in spite of the cancellation: a bridge that is late is not used.
         if scope.cancel_called:
             late = BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")

@@ -121,6 +121,8 @@ class Project:
     expected: Config | None = None
     """The config of the first cycle, before its stage: if that can be read and names modules that are there."""
     live_manifest: Path | None = None
+    live_pinned: Pinned | None = None
+    """The sources of the live generation, if they were read in this session."""
     live_interfaces: Interfaces | None = None
     """Those of the live generation, unless they are to be read from its manifest."""
     generation: int = 0

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import trio
 
+from lastgood.bridges.late import EDITED_MODULES
 from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.remote import PACK
 from lastgood.bridges.worker import frames
@@ -118,7 +119,9 @@ class RemoteBridge(WorkerBridge):
             worker, there, before = taken
             worker.show()
         worker.levels = LEVELS.current
-        answer = worker.channel.submit(frames.SETUP, PACK(self._setup(worker.address, there)))
+        edited = [(name, worker.there(path), before) for name, path, before in EDITED_MODULES.get()]
+        setup = {**self._setup(worker.address, there), "edited": edited}
+        answer = worker.channel.submit(frames.SETUP, PACK(setup))
         for late in self._loaded_late.values():
             pin(worker, late)
         await worker.channel.wait(answer)

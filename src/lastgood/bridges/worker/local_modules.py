@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from . import frames
 from .interrupts import SHIELD
@@ -42,6 +43,18 @@ class LocalModules:
         if sources is not None:
             for path, source in early:
                 sources.pin(path, source)
+
+    def broken_edit(self, edited: Sequence[tuple[str, str, str]]) -> BaseException | None:
+        """Return the error of the first of the ``edited`` modules that does not compile, and did before; None if all do.
+
+        Each is a name, a path, and the digest that the module had ("": it is new). One that is loaded has compiled. What the
+        program has tried to import, with an error that it has caught, is its own affair.
+        """
+        sources = self._sources
+        if sources is None:
+            return None
+        broken = (sources.why_broken(name, path, was) for name, path, was in edited if name not in sys.modules)
+        return next((error for error in broken if error is not None), None)
 
     def hold(self) -> None:
         """Have reports wait, until :meth:`release`."""

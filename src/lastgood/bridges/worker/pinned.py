@@ -28,7 +28,7 @@ from .parts import Parts, make_parts
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .ahead import Ahead
 
@@ -51,6 +51,10 @@ It is not in ``os.environ`` of the worker: a copy of that would show the generat
 CODES = "LASTGOOD_CODES"
 """The environment variable that passes the directory of cached code to child processes; unset if there is none."""
 _INIT = "__init__.py"
+_NOT_IMPORTED = (
+    "{} is imported when a function runs, which would fail then. If it is meant for another Python, start lastgood again: what is "
+    "broken from the start does not count."
+)
 
 
 def place_before_path_finder() -> int:
@@ -180,6 +184,8 @@ class Sources:
         self.ahead: Ahead | None = None
         self._report = report
         self._digests = {path: digest for _, digest, _, path in pinned.modules}
+        self.uncompiled: set[str] = set()
+        """The paths of the modules whose import was a SyntaxError."""
         self._codes = Codes(codes)
         self._read: dict[str, bytes] = {}
         self._places: dict[str, dict[str, str]] = {}
@@ -264,6 +270,37 @@ class Sources:
                 self._codes.keep(digest, path, parts)
         return parts
 
+    def why_broken(self, name: str, path: str, before: str) -> Exception | None:
+        """Return why the pinned module at ``path``, which nothing has imported yet, does not compile.
+
+        None if it does, if the version with the digest ``before`` did not either, or if an import has met that error.
+        """
+        if path in self.uncompiled:
+            return None
+        try:
+            self.parts(name, path)
+        except (SyntaxError, ValueError) as error:
+            if before and not self._did_compile(path, before):
+                return None
+            if isinstance(error, SyntaxError):
+                explain(error, path, "".join(self.lines(path) or []))
+            error.__traceback__ = None
+            if hasattr(error, "add_note"):
+                error.add_note(_NOT_IMPORTED.format(name))
+            return error
+        except ImportError:  # its bytes are damaged; who imports it is told
+            pass
+        return None
+
+    def _did_compile(self, path: str, digest: str) -> bool:
+        try:
+            make_parts(read_object(self.manifest, digest), path)
+        except (SyntaxError, ValueError):
+            return False
+        except Damaged:  # it is not kept here
+            pass
+        return True
+
     def was_late(self, path: object) -> bool:
         """Return whether the file at ``path`` was read, but is not pinned."""
         return path in self._read and path not in self._digests
@@ -321,8 +358,9 @@ class PinnedLoader(SourceLoader):
         try:
             parts = ahead.quietly(sources.parts, self.name, path) if ahead else sources.parts(self.name, path)
         except SyntaxError as error:
+            sources.uncompiled.add(path)
             explain(error, path, "".join(sources.lines(path) or []))
-            raise
+            _raise(error.with_traceback(None))
         running = None if ahead is None else ahead.enter(path, sources.digest(path) or "", parts)
         try:
             if parts.header is not None:
@@ -335,10 +373,15 @@ class PinnedLoader(SourceLoader):
         CONTEXTS.after_import(before)
 
 
+def _raise(error: SyntaxError) -> NoReturn:
+    raise error
+
+
+# Python leaves the frames of loaders out of tracebacks, if their code is of importlib's file, and the last has this name.
+_IMPORTLIB = SourceFileLoader.exec_module.__code__.co_filename
+_raise.__code__ = _raise.__code__.replace(co_filename=_IMPORTLIB, co_name=_call_with_frames_removed.__name__)
 for _loader in (SourceLoader, PinnedLoader):
-    # Python leaves the frames of loaders out of tracebacks, if their code is of importlib's file.
-    _code = _loader.exec_module.__code__
-    _loader.exec_module.__code__ = _code.replace(co_filename=SourceFileLoader.exec_module.__code__.co_filename)
+    _loader.exec_module.__code__ = _loader.exec_module.__code__.replace(co_filename=_IMPORTLIB)
 
 
 class _Directories(list[str]):

@@ -147,7 +147,9 @@ class Worker:
             self._logs.imports_are_done()
             CONTEXTS.keep()
             CODEC.check_loaded()
-            raised = None if self._server is None else self._server.begin()
+            raised = self._modules.broken_edit(settings.get("edited", ()))
+        if raised is None and self._server is not None:
+            raised = self._server.begin()
         if raised is not None:
             self._answer(number, *pack_unstarted(raised))
             return False
