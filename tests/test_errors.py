@@ -158,9 +158,9 @@ TEXTS = [
     (
         RunawayError((FILE,)),
         (
-            f"Reloading changes what is watched: {FILE} changed during each of the last reloads, which nothing else had "
-            "caused. Its edits start no reload for now. Have the program write elsewhere, or name the file in `ignore` "
-            "under [watch]."
+            f"{FILE} changed during each of the last reloads, which nothing else had caused. Its edits start no reload for now. "
+            "If it was saved that often: save it once more after five seconds without a change, or reload (r, reload_now()). If "
+            "the program writes it when it is imported: have it write elsewhere, or name it in `ignore` under [watch]."
         ),
     ),
     (WorkerDied(3, ""), "The worker process exited with status 3."),

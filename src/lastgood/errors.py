@@ -227,7 +227,7 @@ class Undone(LastgoodError):
 
 
 class RunawayError(LastgoodError):
-    """The status while ``files`` change each time that the sources are imported, so that each reload would cause the next."""
+    """The status while ``files`` change during each reload, so that each would cause the next: they start none for now."""
 
     def __init__(self, files: tuple[Path, ...]) -> None:
         super().__init__(files)
@@ -236,9 +236,9 @@ class RunawayError(LastgoodError):
     def __str__(self) -> str:
         names = ", ".join(map(str, self.files))
         return (
-            f"Reloading changes what is watched: {names} changed during each of the last reloads, which nothing else had "
-            "caused. Its edits start no reload for now. Have the program write elsewhere, or name the file in `ignore` "
-            "under [watch]."
+            f"{names} changed during each of the last reloads, which nothing else had caused. Its edits start no reload for now. "
+            "If it was saved that often: save it once more after five seconds without a change, or reload (r, reload_now()). If "
+            "the program writes it when it is imported: have it write elsewhere, or name it in `ignore` under [watch]."
         )
 
 

@@ -317,7 +317,8 @@ class Superseded(_Notice):
 class Runaway(_Notice):
     """``files`` changed during the warm-up of each of the last ``cycles`` cycles, which nothing else had caused.
 
-    They start no further cycle by themselves until they have not changed for five seconds.
+    They start no further cycle by themselves until they change after five seconds without a change: the program writes them when
+    it is imported, or somebody saved them that often.
     """
 
     type: ClassVar[str] = "notice-runaway"

@@ -426,9 +426,11 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         "WARNING generation 3 is undone",
         "INFO plugin was imported late, and is watched too: /project/plugin.py",
         (
-            "WARNING /project/pricing.py changed during each of the last 5 reloads, and caused the next one\n"
-            "  its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]\n"
-            "  STALE: until another file changes, or reload_now()"
+            "WARNING /project/pricing.py changed during each of the last 5 reloads, and caused the next one: its edits "
+            "start no more reloads for now\n"
+            "  if you saved that often: save once more after 5 s, or reload (r, reload_now())\n"
+            "  if the program writes it: write it elsewhere, or `ignore` it under [watch]\n"
+            "  STALE: until that file changes after 5 quiet seconds, another one changes, or a reload"
         ),
         "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
         "INFO this session leads from now on",
@@ -492,9 +494,15 @@ def test_brief_names_the_users_line_where_a_library_raised(innermost: str, line:
 
 
 def test_files_that_change_with_each_reload_are_said_to_be_stale() -> None:
-    lines = lines_of([Runaway((SOURCE,), 5)])
-    assert lines[0].endswith("pricing.py changed during each of the last 5 reloads, and caused the next one")
-    assert lines[2] == "12:00:00  STALE     until another file changes, or reload_now()"
+    assert lines_of([Runaway((SOURCE,), 5)]) == [
+        (
+            "12:00:00  notice    pricing.py changed during each of the last 5 reloads, and caused the next one: its edits start "
+            "no more reloads for now"
+        ),
+        "12:00:00  notice    if you saved that often: save once more after 5 s, or reload (r, reload_now())",
+        "12:00:00  notice    if the program writes it: write it elsewhere, or `ignore` it under [watch]",
+        "12:00:00  STALE     until that file changes after 5 quiet seconds, another one changes, or a reload",
+    ]
 
 
 # --- a failure behind a newer one

@@ -195,15 +195,11 @@ class EventLines:
             case Runaway(files, cycles):
                 names = listed([self._near(path) for path in files])
                 changed = f"{names} changed during each of the last {cycles} reloads, and caused the next one"
-                yield "notice", "red", changed
-                left = "its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]"
-                yield "notice", "red", left
+                yield "notice", "red", f"{changed}: its edits start no more reloads for now"
+                yield "notice", "", "if you saved that often: save once more after 5 s, or reload (r, reload_now())"
+                yield "notice", "", "if the program writes it: write it elsewhere, or `ignore` it under [watch]"
                 self._stale_since = self._stale_since or now
-                yield (
-                    "STALE",
-                    _STALE,
-                    "until another file changes, or reload_now()",
-                )
+                yield "STALE", _STALE, "until that file changes after 5 quiet seconds, another one changes, or a reload"
             case LeaderChanged(role, pid):
                 self._led_by = pid if role == "follower" else None
                 yield from _of_leader(event)
