@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -15,7 +17,7 @@ import trio
 from imitated import needs_stops
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import RemoteWorker
-from lastgood.bridges.spare import Spare
+from lastgood.bridges.spare import Spare, take_spare
 from lastgood.bridges.worker.ahead import MAX_AGE
 from lastgood.config import load_config
 from lastgood.session.session import Session
@@ -151,6 +153,38 @@ async def test_a_spare_that_dies_when_it_is_taken_gives_way_to_a_fresh_worker(
             os.kill(pid, signal.SIGKILL)
             assert await reload(session, project) != pid
             assert session.bridge.pids == (session.bridge.pid,)
+
+
+async def test_the_end_of_a_spare_that_was_taken_on_its_way_is_no_warning(
+    project: RealProject,
+    real: Callable[..., WatchProgram],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hold, started, start_spare = project.root / "hold", trio.Event(), ProcessBridge.start_spare
+
+    def start_one_that_hangs(*args: Any) -> object:
+        hold.touch()
+        started.set()
+        return start_spare(*args)
+
+    program = real()
+    project.save(
+        "site-packages/slow/__init__.py",
+        f"import os, signal\nif os.path.exists({str(hold)!r}):\n    signal.pause()\nFACTOR = 2\n",
+    )
+    monkeypatch.setattr(ProcessBridge, "start_spare", start_one_that_hangs)
+    with trio.fail_after(DEADLINE):
+        async with program as session:
+            await started.wait()
+            spare: Spare = session.bridge._spares[0]
+            assert await take_spare(spare.context, spare.manifest) is spare
+            await spare.worker.end(0)
+            monkeypatch.setattr(ProcessBridge, "start_spare", start_spare)
+            hold.unlink()
+            await session.bridge.prepare_spare()  # after that of the session
+            assert session.bridge._spares != [spare]
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 @needs_stops()

@@ -191,7 +191,12 @@ class ProcessBridge(WorkerBridge):
         worker = self._make_worker(environment, is_spare=True)
         spare, answer = self.start_spare(worker, environment, self._edited)
         self._spares.append(spare)
-        await worker.channel.wait(answer)
+        try:
+            await worker.channel.wait(answer)
+        except BridgeError:
+            if spare.is_waiting():
+                raise
+            # Else the next bridge has taken or ended it on its way, and says so in why_fresh.
 
     def start_spare(
         self, worker: RemoteWorker, environment: Environment, edited: tuple[Path, ...]
