@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import select
 import sys
+from types import ModuleType
 
 VARIABLE = "LASTGOOD_TEST_PLATFORM"
 
 OS = (
     *("copy_file_range", "eventfd", "fdatasync", "getrandom", "getresuid", "memfd_create", "pidfd_open", "pipe2"),
-    *("posix_fadvise", "posix_fallocate", "sched_getaffinity", "sched_setaffinity", "setns", "splice", "unshare"),
+    *("posix_fadvise", "posix_fallocate", "setns", "splice", "unshare"),
     *("getxattr", "listxattr", "removexattr", "setxattr", "O_PATH"),
 )
+"""What :mod:`os` has on Linux alone. ``sched_getaffinity()`` stays: mypy asks for it wherever ``sys.platform`` is Linux."""
 LIBC = frozenset({"inotify_init", "memfd_create", "prctl", "syncfs", "unshare"})
 FULL_FSYNC = 51
 
@@ -62,8 +64,15 @@ def darwin(*, everything: bool) -> None:
     """Imitate macOS as Python 3.11 and 3.12 show it: without ``waitid()``, with kqueue."""
     if not hasattr(select, "kqueue"):
         _exchange()
-    if everything and hasattr(os, "waitid"):
-        del os.waitid
+    if everything:
+        _take(os, "waitid")
+
+
+def _take(module: ModuleType, name: str) -> None:
+    if hasattr(module, name):
+        delattr(module, name)
+    if name in getattr(module, "__all__", ()):
+        module.__all__.remove(name)
 
 
 def _exchange() -> None:
@@ -94,8 +103,7 @@ def _exchange() -> None:
     names = [(os, name) for name in OS]
     names += [(fcntl, "F_SETPIPE_SZ"), (fcntl, "F_ADD_SEALS"), (mmap, "MADV_REMOVE"), (signal, "pidfd_send_signal")]
     for module, name in names:
-        if hasattr(module, name):
-            delattr(module, name)
+        _take(module, name)
     if not _is_worker():
         _without_proc()
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from lastgood.children.guard import open_exit
 from lastgood.errors import GenerationError
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.store.file_system import digest_of
@@ -394,15 +395,10 @@ def test_it_ends_with_its_app() -> None:
         "print(extractor._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
-    pidfd = -1
-    try:
-        pidfd = os.pidfd_open(int(app.stdout))
-        assert select.select([pidfd], [], [], 30)[0]
-    except ProcessLookupError:
-        pass
-    finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+    exit_of_extractor = open_exit(int(app.stdout))
+    if exit_of_extractor >= 0:  # else it has ended already
+        with os.fdopen(exit_of_extractor) as file:
+            assert select.select([file], [], [], DEADLINE)[0]
 
 
 def test_a_path_that_is_no_unicode_crosses_as_it_is(extractor: ExtractorProcess) -> None:
