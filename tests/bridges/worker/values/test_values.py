@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import tracemalloc
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from contextlib import suppress
 from dataclasses import dataclass
@@ -384,6 +385,23 @@ def test_a_few_bytes_ask_for_no_memory(receiver: Values, code: int, payload: obj
     packed = APP.dumps(payload)
     with pytest.raises(ValueError, match=r"\w"):
         receiver.loads(bytes((0xC7, len(packed), code)) + packed)
+
+
+@pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])
+@pytest.mark.parametrize("code", range(1, 35))
+def test_a_range_is_not_gone_through(receiver: Values, code: int) -> None:
+    long = range(1 << 16)
+    for payload in (long, [long], [None, long], [long, None], [None, long, None], [None, [long]], [[None, long]]):
+        packed = APP.dumps(payload)
+        extension = bytes((0xC8, *len(packed).to_bytes(2, "big"), code)) + packed
+        with suppress(ValueError):
+            receiver.loads(extension)  # what it needs for the first time is imported, and not counted
+        tracemalloc.start()
+        with suppress(ValueError):
+            receiver.loads(extension)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100_000, payload
 
 
 @pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])

@@ -44,7 +44,7 @@ from .making import (
     set_attributes,
     set_later,
 )
-from .values import CLASSED, LENGTH, MEMBER, NAMED, RECORD, DecodeError, EncodeError, Values, class_name
+from .values import CLASSED, LENGTH, MEMBER, NAMED, RECORD, DecodeError, EncodeError, Values, class_name, listed
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class Decoder:
 
     def decode(self, values: Values, code: int, payload: list[Any]) -> Any:
         """Return the instance of an extension, or a :class:`Problem`, which is also added to ``problems``."""
-        number, *parts = payload
+        number, *parts = listed(payload)
         if (
             code == RECORD
             and len(parts) == 1
@@ -345,7 +345,7 @@ class Decoder:
         if kind is None:
             # In the app, a named tuple that no wrapper declares is the tuple that it is based on.
             is_tuple = code == NAMED and self._known is not SOURCES
-            return tuple(parts[0]) if is_tuple else self._failed(self._known.unknown(text, names), parts[0])
+            return tuple(listed(parts[0])) if is_tuple else self._failed(self._known.unknown(text, names), parts[0])
         if self.problems:
             return Problem("", named(fields, parts[0]) if code != MEMBER else ())
         try:
@@ -396,7 +396,7 @@ class Decoder:
 
     def _named_tuple(self, kind: Any, fields: Sequence[str], items: Any, state: Any = None) -> Any:
         if self._known is not SOURCES:
-            made = tuple.__new__(kind, items)
+            made = tuple.__new__(kind, listed(items))
             if state:
                 _remember(made, state)
             return made

@@ -8,6 +8,7 @@ from types import MemberDescriptorType
 
 from . import rich
 from .known import SOURCE_DEFAULT
+from .values import listed
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -181,13 +182,13 @@ def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any]
     names = state.get(EXTRA, ())
     if not hasattr(kind, "__pydantic_fields__"):  # version 1
         object.__setattr__(instance, "__dict__", {**fields, **attributes})
-        object.__setattr__(instance, "__fields_set__", set(state.get(SET, ())))
+        object.__setattr__(instance, "__fields_set__", set(listed(state.get(SET, []))))
         instance._init_private_attributes()
         return instance
     extra = {name: attributes[name] for name in names if name in attributes}
     own = {name: item for name, item in attributes.items() if name not in names}
     object.__setattr__(instance, "__dict__", {**fields, **own})
-    object.__setattr__(instance, "__pydantic_fields_set__", set(state.get(SET, ())))
+    object.__setattr__(instance, "__pydantic_fields_set__", set(listed(state.get(SET, []))))
     if _is_root_model(kind):
         if state.get(PRIVATE) is not None:
             object.__setattr__(instance, "__pydantic_private__", state[PRIVATE])

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
-from .values import DecodeError, EncodeError
+from .values import DecodeError, EncodeError, listed
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def zone_of(packed: list[Any] | None) -> dt.tzinfo | None:
             raise DecodeError(f"this side's Python knows no time zone {key!r}; the package tzdata has them") from None
     if offset is None:
         raise DecodeError(f"the time zone {name!r} has no offset at that moment")
-    delta = dt.timedelta(*offset)
+    delta = dt.timedelta(*listed(offset))
     return dt.timezone(delta) if name is None else dt.timezone(delta, name)
 
 
@@ -133,7 +133,7 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
     DATETIME: _unpack_datetime,
     DATE: dt.date.fromisoformat,
     TIME: _unpack_time,
-    TIMEDELTA: lambda packed: dt.timedelta(*packed),
+    TIMEDELTA: lambda packed: dt.timedelta(*listed(packed)),
     DECIMAL: Decimal,
     UUID_: lambda packed: UUID(bytes=packed),
     PATH: lambda packed: Path(os.fsdecode(packed)),

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from zoneinfo import ZoneInfo
 
 from . import rich
-from .values import DecodeError, EncodeError, class_name, paired
+from .values import DecodeError, EncodeError, class_name, listed, paired
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ _CONTAINERS: dict[type, tuple[int, Callable[..., Any]]] = {
 
 def _decode_deque(payload: Any) -> Any:
     maxlen, items = payload
-    return deque(items, maxlen)
+    return deque(listed(items), maxlen)
 
 
 def _decode_default(payload: Any) -> Any:
@@ -149,9 +149,9 @@ def _decode_default(payload: Any) -> Any:
 
 
 _DECODERS: dict[int, Callable[[Any], Any]] = {
-    COMPLEX: lambda payload: complex(*payload),
-    FRACTION: lambda payload: Fraction(*map(operator.index, payload)),  # a text may have an exponent of any size
-    RANGE: lambda payload: range(*payload),
+    COMPLEX: lambda payload: complex(*listed(payload)),
+    FRACTION: lambda payload: Fraction(*map(operator.index, listed(payload))),  # a text may have any exponent
+    RANGE: lambda payload: range(*listed(payload)),
     BYTEARRAY: lambda payload: bytearray(memoryview(payload)),  # an int would be a size
     ZONE: rich.zone_of,
     ADDRESS: _decode_address,

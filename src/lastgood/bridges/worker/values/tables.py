@@ -23,7 +23,7 @@ from contextlib import suppress
 
 from . import arrow
 from .arrays import PANDAS, import_needed
-from .values import DecodeError, EncodeError
+from .values import DecodeError, EncodeError, listed
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _library(kind: type) -> str | None:
 def decode(carrier: Carrier, data: Any) -> Any:
     """Decode a pandas value. Raise ValueError for invalid data, :class:`.values.DecodeError` without pandas."""
     pandas = import_needed("pandas", "a table")
-    kind, *payload = carrier._unpack(data)
+    kind, *payload = listed(carrier._unpack(data))
     return _PandasDecoder(pandas, import_needed("numpy", "an array")).anything(kind, payload)
 
 
@@ -243,7 +243,7 @@ class _PandasDecoder:
 
     def _frame(self, blocks: list[Any], index: Any, columns: Any, attrs: Any, duplicates: bool) -> Any:
         pandas, index, columns = self._pandas, self._index(index), self._index(columns)
-        places = [place for each, _ in blocks for place in each]
+        places = [place for each, _ in listed(blocks) for place in listed(each)]
         if sorted(places) != list(range(len(places))) or len(columns) != len(places):
             raise ValueError("a table whose columns do not match its labels")
         if len(blocks) == 1 and len(places) > 1 and places == sorted(places):
@@ -285,13 +285,13 @@ class _PandasDecoder:
         return made
 
     def _index(self, payload: Any) -> Any:
-        pandas, (kind, *parts) = self._pandas, payload
+        pandas, (kind, *parts) = self._pandas, listed(payload)
         if kind == "RangeIndex":
             start, stop, step, name = parts
             return pandas.RangeIndex(start, stop, step, name=name)
         if kind == "MultiIndex":
             levels, codes, names = parts
-            return pandas.MultiIndex([self._index(level) for level in levels], codes, names=names)
+            return pandas.MultiIndex([self._index(level) for level in listed(levels)], codes, names=names)
         if kind != "Index":
             raise ValueError(f"pandas has no {kind!r} that could cross")
         column, name, freq = parts
@@ -304,7 +304,7 @@ class _PandasDecoder:
         return index
 
     def _column(self, payload: Any) -> Any:
-        kind, *parts = payload
+        kind, *parts = listed(payload)
         make = _COLUMNS.get(kind)
         if make is None:
             raise ValueError(f"no column is of the kind {kind!r}")
@@ -321,7 +321,7 @@ class _PandasDecoder:
         return array
 
     def _objects(self, values: list[Any]) -> Any:
-        array = self._numpy.empty(len(values), object)
+        array = self._numpy.empty(len(listed(values)), object)
         for place, value in enumerate(values):  # assigned one by one, since numpy would unpack sequences
             array[place] = value
         return array

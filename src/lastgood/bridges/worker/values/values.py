@@ -40,6 +40,7 @@ __all__ = [
     "Values",
     "class_name",
     "key_text",
+    "listed",
     "paired",
     "path_text",
 ]
@@ -406,9 +407,9 @@ class Values:
             return Classed(self._unpack(data[LENGTH.size : length]), data[length:])
         payload = self._unpack(data)
         if code == TUPLE:
-            return tuple(payload)
+            return tuple(listed(payload))
         if code in (SET, FROZENSET):
-            elements = _hashed(set if code == SET else frozenset, payload)
+            elements = _hashed(set if code == SET else frozenset, listed(payload))
             return _check_size(elements, len(payload), "elements of a set")
         if code == DICT:
             return paired(payload)
@@ -422,8 +423,16 @@ class Values:
         return standard.decode(code, payload)
 
 
+def listed(parts: Any) -> list[Any]:
+    """Return ``parts`` if it is a list; raise ValueError if not. A range, of a few bytes, would have any number of parts."""
+    if type(parts) is not list:
+        raise ValueError(f"the parts of a value are in a list, and this is of type {class_name(type(parts))}")
+    return parts
+
+
 def paired(flat: list[Any]) -> dict[Any, Any]:
     """Return the dict of alternating keys and values. Raise :class:`DecodeError` if two keys are equal."""
+    listed(flat)
     found: dict[Any, Any] = _hashed(dict, zip(flat[::2], flat[1::2]))
     _check_size(found, len(flat) / 2, "keys of a dict")
     return found
