@@ -81,7 +81,7 @@ async def test_also_when_every_directory_is_gone(staged: StagedProject) -> None:
         assert await bridge.call("svc", "versions", [], {}) == PINNED
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"])
 async def test_on_other_pythons(staged: StagedProject, version: str) -> None:
     python = interpreter(version)
     if python is None:

@@ -322,7 +322,7 @@ async def test_a_module_that_is_imported_by_its_name_must_be_the_same_too(projec
     assert str(found).startswith(f"{project.src}/dynamic.py has changed")
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"])
 async def test_on_other_pythons(project: StagedProject, version: str) -> None:
     python = interpreter(version)
     if python is None:
