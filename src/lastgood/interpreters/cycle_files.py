@@ -10,12 +10,13 @@ import contextlib
 import itertools
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from lastgood.bridges.late import EditedModule
 from lastgood.calls.refresh import Refresh
 from lastgood.config import Config
 from lastgood.errors import (
@@ -78,6 +79,7 @@ class CycleFiles:
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
+        self.edited: Sequence[EditedModule] = ()  # what the next worker has to be able to compile
         self.interfaces: Interfaces | None = None
         self._inputs: bytes | None = None
         self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file

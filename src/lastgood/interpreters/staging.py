@@ -18,6 +18,7 @@ from lastgood.effects import Stage
 from lastgood.errors import ConfigError, GenerationError, LastgoodError
 from lastgood.generators.portable_names import unportable
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.edited_modules import edited_modules
 from lastgood.planner.events import Noticed, Staged
 from lastgood.planner.watch_set import WatchSet, merge
 from lastgood.watch_events import ApiChange, Recovered
@@ -162,6 +163,7 @@ def stage(work: CycleFiles, armed: WatchSet | None, *, watches: bool = True, cus
     generated = work.accept(own, others)
     yield from _check(work, work.staged if custom else others.files, others.files)
     work.keep()
+    work.edited = edited_modules(work.project, work.pinned)
     warnings = (*generated.warnings, *unportable(work.staged))
     return StageResult(warnings, work.find_previous(), work.changes())
 

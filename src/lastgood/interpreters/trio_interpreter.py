@@ -30,7 +30,6 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.early_start import EarlyStart
-from lastgood.interpreters.edited_modules import edited_modules
 from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
@@ -279,8 +278,7 @@ class TrioInterpreter:
             if compares:
                 nursery.start_soon(prepare)
             try:
-                edited = await self._in_thread(edited_modules, self._project, work.pinned)
-                await self._bridges.warm(action.cycle, work.config, action.timeout, edited)
+                await self._bridges.warm(action.cycle, work.config, action.timeout, work.edited)
             except trio.Cancelled:
                 raise
             except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it

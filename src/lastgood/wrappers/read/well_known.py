@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 __all__ = ["OBJECTS", "STARRED", "TAKES_FIRST", "keeps"]
 
+_NEWER_IN_TYPING = ("NoDefault", "ReadOnly", "TypeAliasType", "TypeForm", "TypeIs", "override")
+"""Names of Python 3.12 to 3.15: wrappers must not depend on which of these generates them."""
+
 STARRED = frozenset(
     (
         *(
@@ -18,7 +21,11 @@ STARRED = frozenset(
             for module in (contextlib, dataclasses, enum, functools)
             for name in module.__all__
         ),
-        *(f"{module}.{name}" for module in ("typing", "typing_extensions") for name in typing.__all__),
+        *(
+            f"{module}.{name}"
+            for module in ("typing", "typing_extensions")
+            for name in (*typing.__all__, *_NEWER_IN_TYPING)
+        ),
         *("abc.ABC", "abc.ABCMeta", "abc.abstractmethod", "collections.namedtuple"),
     )
 )
