@@ -198,6 +198,22 @@ def test_a_glance_at_what_the_system_names_finds_what_a_reading_of_everything_fi
     assert glances > 5
 
 
+def test_what_a_link_without_a_target_comes_to_lead_to_is_not_for_a_glance(tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    for name in ("src", "more"):
+        (top / name).mkdir()
+    (top / "src/lib").symlink_to("../more/lib")
+    (top / "lastgood.toml").write_text(f'python_import_path = ["src"]\n[modules.lib]\n{OUTPUT}')
+    kept = Kept(top / "lastgood.toml", Later())
+    kept.look()
+    known, read = entries(top), kept.reader.read(kept.armed)
+    (top / "more/lib").mkdir()
+    (top / "more/lib/__init__.py").touch()
+    named = {path for path, _ in known.items() ^ entries(top).items()}
+    assert kept.reader.glance(kept.armed, named) is None
+    assert kept.reader.read(kept.armed) != read
+
+
 STEPS: dict[str, list[dict[str, str]]] = {
     "a package begins to mention a name, and ceases to": [
         {"src/a.py": "from lib import thing\n", "src/lib/__init__.py": "# empty\n"},

@@ -164,8 +164,8 @@ class Reader:
             content = self._contents.look_again(path)
             if content is not None:
                 files[content.path] = content.digest
-            elif path in last.seen or last.linked != Linked() or watch.concerns(path):
-                return None
+            elif path in last.seen or last.linked != Linked() or watch.links or watch.concerns(path):
+                return None  # by a link, it may be at or above a root as well
         roots = watch.roots if watch is not last.watch else last.snapshot
         among = {root: found for root in roots if (found := last.snapshot[root]) and not found.keys().isdisjoint(files)}
         # What a stage has read since then is newer than the last snapshot.
