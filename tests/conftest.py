@@ -51,12 +51,14 @@ _HOME = TemporaryDirectory(prefix="lastgood-tests-")
 def pytest_sessionstart() -> None:
     """The key and the caches of the user who runs the tests are none of their business.
 
-    A shell starts what it puts in the background with Ctrl-C ignored, here and in every process from here on.
+    A shell starts what it puts in the background with Ctrl-C ignored, and nohup what it starts with SIGHUP ignored, here and in
+    every process from here on.
     """
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
         os.environ[variable] = str(Path(_HOME.name, variable))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_sessionfinish() -> None:
