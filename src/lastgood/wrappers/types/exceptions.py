@@ -34,7 +34,12 @@ _BUILTIN = frozenset(
         *("Warning", "ZeroDivisionError"),
     )
 )
-_OTHER_NAMES = {"EnvironmentError": "OSError", "IOError": "OSError", "PythonFinalizationError": "RuntimeError"}
+_OTHER_NAMES = {
+    "EnvironmentError": "OSError",
+    "IOError": "OSError",
+    "PythonFinalizationError": "RuntimeError",  # new in 3.13, as is the next
+    "_IncompleteInputError": "SyntaxError",
+}
 ATTRIBUTES = frozenset(
     (
         *(
