@@ -88,7 +88,7 @@ class Kept:
 
 def edits(top: Path, pick: random.Random) -> None:
     """Change one thing below ``top``."""
-    directories = [top / "src", top / "more", *(top / "src").rglob("*/")]
+    directories = [top / "src", top / "more", *sorted((top / "src").rglob("*/"))]
     place = pick.choice([each for each in directories if "__pycache__" not in each.parts]) / pick.choice(NAMES)
     file = pick.choice((place.with_suffix(".py"), place / "__init__.py", place.with_suffix(".pyi")))
     text = "".join(f"{line}\n" for line in pick.sample(STATEMENTS, pick.randrange(4))) + "#" * pick.randrange(30)
