@@ -126,14 +126,25 @@ def test_they_are_made_as_exceptions_are() -> None:
     assert isinstance(error, LookupError)
 
 
+NEWER = (
+    ("RuntimeError", "PythonFinalizationError"),  # in Python 3.13
+    ("SyntaxError", "_IncompleteInputError"),
+    ("ImportError", "ImportCycleError"),  # in 3.15
+)
+
+
 @pytest.mark.parametrize("name", sorted(vars(builtins)))
 def test_each_builtin_exception_is_a_base(name: str) -> None:
     kind = vars(builtins)[name]
     stops = (StopIteration, StopAsyncIteration)
     is_one = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, stops)
-    new_in_3_13 = {"PythonFinalizationError": "RuntimeError", "_IncompleteInputError": "SyntaxError"}
-    known = new_in_3_13.get(name, getattr(kind, "__name__", ""))
+    known = {newer: base for base, newer in NEWER}.get(name, getattr(kind, "__name__", ""))
     assert base_of(f"builtins.{name}") == (known if is_one else None)
+
+
+@pytest.mark.parametrize(("base", "name"), NEWER)
+def test_a_newer_builtin_exception_is_its_base_on_every_python(base: str, name: str) -> None:
+    assert base_of(f"builtins.{name}") == base
 
 
 def test_type_checkers_accept_them(tmp_path: Path) -> None:

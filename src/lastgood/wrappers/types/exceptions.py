@@ -39,6 +39,7 @@ _OTHER_NAMES = {
     "IOError": "OSError",
     "PythonFinalizationError": "RuntimeError",  # new in 3.13, as is the next
     "_IncompleteInputError": "SyntaxError",
+    "ImportCycleError": "ImportError",  # new in 3.15
 }
 ATTRIBUTES = frozenset(
     (
