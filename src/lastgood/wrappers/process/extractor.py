@@ -154,16 +154,19 @@ class WrapInputs(Struct, frozen=True):
         ):
             sources, found, failures = _sources(pinned, config, modules)
             return cls(pinned, config, modules, sources, found, tuple(failures))
-        changed = {each.file: each.digest for each in pinned.changed_since(last.pinned)}
+        changed = list(pinned.changed_since(last.pinned))
+        digests = {each.file: each.digest for each in changed}
+        names = {each.name for each in changed} | {stub_of(each.name) for each in changed}
 
         def renewed(source: ModuleSource) -> ModuleSource:
             path = source.path
-            if path is None or path not in changed:
+            if path is None or path not in digests:
                 return source
-            return replace(source, data=pinned.read(path), digest=changed[path])
+            return replace(source, data=pinned.read(path), digest=digests[path])
 
-        found = {name: renewed(source) for name, source in last.found.items()}
-        return cls(pinned, config, modules, [*map(renewed, last.sources)], found, last.failures)
+        found = {**last.found, **{name: renewed(last.found[name]) for name in names & last.found.keys()}}
+        sources = [renewed(source) if source.name in names else source for source in last.sources]
+        return cls(pinned, config, modules, sources, found, last.failures)
 
     def wrapped_by(self, extractor: Extractor) -> Wrapped:
         """Have them wrapped. See :meth:`Extractor.wrap`."""
