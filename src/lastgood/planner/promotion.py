@@ -88,7 +88,13 @@ def plan_promotion(
     writes: list[FileOperation] = []
     removed = [path for path in sorted(before.keys() - staged.keys()) if _is_managed(path, before[path], managed)]
     # There may be thousands of files, of which hardly any differs.
-    differing = sorted(path for path, digest in staged.items() if not _is_equal(before.get(path), digest))
+    differing = sorted(
+        [
+            path
+            for path, digest in staged.items()
+            if (there := before.get(path)) is None or there.digest != digest or there.kind != "file"
+        ]
+    )
     replaced = [
         path
         for path in sorted({*removed, *(path for path in differing if path in before)})
@@ -96,10 +102,11 @@ def plan_promotion(
     ]
     kept_aside = [SetAside(path, _free_name(path, before)) for path in replaced if path in managed]
     copied = [KeepCopy(path, copy_name(path, before[path].digest, kept)) for path in replaced if path not in managed]
-    above = {path.rpartition("/")[0] for path in staged}
+    above = {path.rpartition("/")[0] for path in differing}  # what is equal is in its directory
     directories = {*above, *(parent for directory in above for parent in _parents(directory))}
-    left = {*before, *directories, *staged, *(aside.to for aside in kept_aside)}
-    emptied = _emptied(left, set(removed))
+    emptied: list[str] = []
+    if removed:
+        emptied = _emptied({*before, *directories, *staged, *(aside.to for aside in kept_aside)}, set(removed))
     for directory in sorted(directories):
         existing = before.get(directory)
         if existing is None or directory in removed:
@@ -126,10 +133,6 @@ def plan_promotion(
     if copied:
         warnings.append(_copies_text([copy.path for copy in copied], kept))
     return Success(Promotion((*kept_aside, *copied, *first, *makes, *writes, *last), tuple(warnings)))
-
-
-def _is_equal(existing: Existing | None, digest: str) -> bool:
-    return existing is not None and existing.kind == "file" and existing.digest == digest
 
 
 def _is_managed(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:
