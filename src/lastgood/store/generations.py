@@ -115,6 +115,7 @@ class GenerationStore:
         self.codes = None if cache is None else cache / "code"
         self._verified: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
+        self._digests: dict[str, frozenset[str]] = {}  # of the objects of each, from one sweep to the next
         self._unsafe: set[Path] = set()  # files that a power failure may take
 
     def put(self, pinned: Reading, files: Mapping[str, tuple[str, bytes]] = MappingProxyType({})) -> Path:
@@ -314,12 +315,13 @@ class GenerationStore:
     def sweep(self, in_use: Collection[Path] = ()) -> None:
         """Remove every generation except those in the history and those ``in_use``. Raise :class:`OSError`."""
         wanted = {good.manifest for good in self.history()} | {path.name for path in in_use}
-        digests: set[str] = set()
+        by_name: dict[str, frozenset[str]] = {}
         for name in sorted(wanted):
             try:
-                digests |= _digests(self._load(name))
+                by_name[name] = self._digests.get(name) or _digests(self._load(name))
             except DamagedGeneration:
                 wanted.discard(name)  # it can no longer be run
+        self._digests, digests = by_name, frozenset[str]().union(*by_name.values())
         self._remove_links()
         kept: list[tuple[Path, Collection[str]]] = [(self._manifests, wanted), (self._objects, digests)]
         kept.append((self._former_codes, ()))
@@ -395,8 +397,8 @@ def _without_late(manifest: Manifest) -> Manifest:
     return plain
 
 
-def _digests(manifest: Manifest) -> set[str]:
-    return {digest for _, digest, _, _ in manifest.modules} | {*manifest.files.values()}
+def _digests(manifest: Manifest) -> frozenset[str]:
+    return frozenset({digest for _, digest, _, _ in manifest.modules} | {*manifest.files.values()})
 
 
 def _unreadable(path: Path, error: OSError) -> str:
