@@ -184,6 +184,8 @@ def followed(state: State, event: events.Followed) -> Step:
 
 def with_asked_for(state: State, event: events.Observed) -> State:
     """Return ``state`` with the first reading of what followers want to have watched as what was attempted."""
+    if not state.asked_for:
+        return state
     fresh = {root: files for root, files in event.files.items() if root in state.asked_for}
     return replace(state, attempted=merge(state.attempted, fresh))
 

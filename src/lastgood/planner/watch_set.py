@@ -302,10 +302,13 @@ def update(known: Snapshot, fresh: Snapshot) -> Snapshot:
 def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     """Return ``known`` with the digests of its files replaced by those in ``used``."""
     changed: dict[Path, Mapping[Path, str]] = {}
+    # There may be thousands of roots with a file each, and roots with thousands of files.
     for root, files in known.items() if used else ():
-        if not files or files.items() <= used.items():
+        if len(files) <= 1:
+            if all(used.get(path, digest) == digest for path, digest in files.items()):
+                continue
+        elif files.items() <= used.items():
             continue
-        # There may be thousands of roots with a file each, and roots with thousands of files.
         paths = files if len(files) <= len(used) else used.keys() & files.keys()
         others = {path: used[path] for path in paths if path in used and used[path] != files[path]}
         if others:
