@@ -233,17 +233,21 @@ def _asked(found: Environment) -> Interpreter:
     return _ask(executable, changed, env, found.cwd)
 
 
-# The entry "" is the working directory, from which workers do not import. For "editables" see _editables(). A Python that is too
-# old must be able to read it.
-_QUESTION = """
+# The entry "" is the working directory, from which workers do not import: it may have a types.py, or another that hides a module
+# of the standard library.
+_AS_A_WORKER = """
 import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+"""
+# For "editables" see _editables(). A Python that is too old must be able to read it.
+_QUESTION = """
 taken = set(sys.modules).union(sys.builtin_module_names)
 names = dict.fromkeys(str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
 import json, os
 said = []
 if sys.version_info >= (3, 9):
     import _imp
-    path = [os.path.abspath(entry) for entry in sys.path if entry]
+    path = [os.path.abspath(entry) for entry in sys.path]
     taken.update(getattr(_imp, "_frozen_module_names", list)())
     found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
     editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in found]
@@ -281,7 +285,7 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
         answer, asked = directory / "answer", directory / "asked"
         asked.write_bytes(data)
         try:
-            child = Child([executable, "-c", question, answer, asked], cwd=found.cwd, env=found.env)
+            child = Child([executable, "-c", _AS_A_WORKER + question, answer, asked], cwd=found.cwd, env=found.env)
         except FileNotFoundError as error:
             raise unusable(
                 executable, "it is a script, and its first line names a program that is not there"

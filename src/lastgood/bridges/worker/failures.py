@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import linecache
 import os
+import sys
 import tokenize
 import traceback
 from types import MemberDescriptorType
@@ -278,7 +279,8 @@ def _whole_text(error: BaseException, name: str, message: str) -> str:
     try:
         trace = traceback.TracebackException.from_exception(error)
         _drop_own_frames(trace)
-        return _shortened("".join(trace.format()))
+        notes = () if sys.version_info >= (3, 11) else (f"{note}\n" for note in _notes(error))  # later ones show them
+        return _shortened("".join([*trace.format(), *notes]))
     except BaseException:  # see _text_of
         return _own_text(error, name, message)
 

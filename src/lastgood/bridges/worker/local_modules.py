@@ -44,6 +44,10 @@ class LocalModules:
             for path, source in early:
                 sources.pin(path, source)
 
+    def hidden(self) -> dict[str, str]:
+        """Return the paths of those that hide a module of the standard library, by its name."""
+        return {} if self._sources is None else self._sources.hidden
+
     def broken_edit(self, edited: Sequence[tuple[str, str, str]]) -> BaseException | None:
         """Return the error of the first of the ``edited`` modules that does not compile, and did before; None if all do.
 

@@ -22,8 +22,10 @@ from types import CodeType, ModuleType, TracebackType
 
 from .codes import Codes
 from .contexts import CONTEXTS
+from .hidden import hidden_by, import_own
 from .manifest import Damaged, Manifest, digest_of, read_object
 from .merges import explain
+from .notes import add_note
 from .parts import Parts, make_parts
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -99,6 +101,8 @@ class Pins:
         self._finder = _PinnedFinder(self.sources, pinned)
         self._mapped = _mapped(pinned)
         if loaded is None:
+            if self.sources.hidden:
+                import_own()
             loaded = {name: module.__file__ for name, module in sys.modules.items() if hasattr(module, "__file__")}
         self._loaded = loaded  # the modules, and their files, that were loaded before any of the user's
         # Those that the worker has loaded for itself under the names of local modules, so that these could not be imported.
@@ -147,6 +151,8 @@ class Pins:
             found = other._finder.lookup(name, search, is_top=is_top)
             if found != was and not (False in (found, was) and self.sources.was_late(found or was)):
                 return f"another module is found for {name}"
+        if self.sources.hidden != other.sources.hidden:
+            return "a local module has the name of one of the standard library"
         return None
 
     def looked_up(self) -> set[str]:
@@ -184,6 +190,8 @@ class Sources:
         self.ahead: Ahead | None = None
         self._report = report
         self._digests = {path: digest for _, digest, _, path in pinned.modules}
+        self.hidden = hidden_by(pinned)
+        """The local modules that hide one of the standard library, see hidden.py."""
         self.uncompiled: set[str] = set()
         """The paths of the modules whose import was a SyntaxError."""
         self._codes = Codes(codes)
@@ -285,8 +293,7 @@ class Sources:
             if isinstance(error, SyntaxError):
                 explain(error, path, "".join(self.lines(path) or []))
             error.__traceback__ = None
-            if hasattr(error, "add_note"):
-                error.add_note(_NOT_IMPORTED.format(name))
+            add_note(error, _NOT_IMPORTED.format(name))
             return error
         except ImportError:  # its bytes are damaged; who imports it is told
             pass

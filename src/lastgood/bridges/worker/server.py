@@ -6,10 +6,12 @@ That is serve/worker/, which needs more than the standard library, and imports n
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .forks import FORKS
+from .hidden import note_hidden
 from .manifest import Damaged
+from .notes import add_note
 from .performing import VALUES, pack_raised, pack_refused
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -76,10 +78,16 @@ class Server:
         self._engine.end()
 
 
-def pack_unstarted(error: BaseException) -> tuple[int, bytes]:
-    """Return the answer to SETUP for what keeps the worker from being ready: its text alone, if the program has no part in it."""
+def pack_unstarted(error: BaseException, hidden: Mapping[str, str]) -> tuple[int, bytes]:
+    """Return the answer to SETUP for what keeps the worker from being ready: its text alone, if the program has no part in it.
+
+    ``hidden``: the local modules that hide one of the standard library, which may be why.
+    """
     if isinstance(error, Damaged):
         return pack_refused(f"The pinned generation cannot be run. {error}")
+    note = note_hidden(error, hidden)
     if type(error).__module__ == f"{_PACKAGE}.errors":
-        return pack_refused(str(error))
+        return pack_refused(str(error) if note is None else f"{error}. {note}")
+    if note is not None:
+        add_note(error, note)
     return pack_raised(error)

@@ -131,7 +131,7 @@ class Worker:
             self._server = Server(settings["server"]) if "server" in settings else None
             self._modules.install(settings, bare, ahead)
         except Exception as error:
-            self._answer(number, *pack_unstarted(error))
+            self._answer(number, *pack_unstarted(error, {}))
             return False
         try:
             if self._server is not None:
@@ -151,7 +151,7 @@ class Worker:
         if raised is None and self._server is not None:
             raised = self._server.begin()
         if raised is not None:
-            self._answer(number, *pack_unstarted(raised))
+            self._answer(number, *pack_unstarted(raised, self._modules.hidden()))
             return False
         self._callables = Callables(modules, settings["modules"])
         loaded = loaded_elsewhere(self._own) if settings["pinned"] else []
