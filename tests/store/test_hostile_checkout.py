@@ -484,6 +484,34 @@ def test_what_a_user_has_no_access_to_is_named_with_what_to_run(
     assert remedy.format(around=home.parent, home=home) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("owner", "remedy"),
+    [(7, "Run: chmod u+rwx {parent}"), (0, "It belongs to another user (uid 0): have it made writable for you")],
+)
+def test_where_it_cannot_be_made_the_directory_around_it_is_named(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch, owner: int, remedy: str
+) -> None:
+    look, make, around = Disk.stat, Disk.mkdir, victim.home.parent
+    shutil.rmtree(around)
+
+    def stat_of(self: Disk, path: Path, *, follow: bool = False) -> Stat | None:
+        found = look(self, path, follow=follow)
+        return found if found is None else replace(found, owner=owner if path == around.parent else 7)
+
+    def mkdir(self: Disk, path: Path) -> None:
+        if path == around:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        make(self, path)
+
+    for method, fake in (("stat", stat_of), ("mkdir", mkdir), ("user", lambda _: 7)):
+        monkeypatch.setattr(Disk, method, fake)
+    with pytest.raises(ConfigError) as caught:
+        OutputDirectory.claim(Disk(), victim.project.output, 1, victim.project.config_file)
+    told = str(caught.value)
+    assert f".lastgood cannot be made in {around.parent}: Permission denied." in told
+    assert remedy.format(parent=around.parent) in told
+
+
 def test_one_of_roots_that_everybody_can_write_to_is_refused(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     look, around = Disk.stat, victim.home.parent
 

@@ -62,9 +62,24 @@ def explained(files: FileSystem, around: Path, config_file: Path | None) -> Iter
         place = place_of(error, around)
         if error.errno != errno.EACCES or not place.is_relative_to(around):
             raise
+        if files.stat(around) is None:
+            raise _cannot_be_made(files, around, config_file, error) from error
         culprit, is_own = _culprit(files, around, place)
         remedy = f"Run: chmod -R u+rwX {quote(str(culprit))}" if is_own else _regain(culprit, files.user())
         raise ConfigError(f"{culprit} cannot be used: {error.strerror}.", file=config_file, hint=remedy) from error
+
+
+def _cannot_be_made(files: FileSystem, path: Path, config_file: Path | None, error: OSError) -> ConfigError:
+    """Return the error for a directory that cannot be made. What is around it is the user's own, and is not to be removed."""
+    parent = path.parent
+    status = files.stat(parent, follow=True)
+    if status is not None and status.owner == files.user():
+        remedy = f"Run: chmod u+rwx {quote(str(parent))}"
+    else:
+        owner = "" if status is None else f" (uid {status.owner})"
+        remedy = f"It belongs to another user{owner}: have it made writable for you, or work in a copy of your own."
+    what = f"{path.name} cannot be made in {parent}: {error.strerror}. lastgood keeps what it has made there."
+    return ConfigError(what, file=config_file, hint=remedy)
 
 
 def _culprit(files: FileSystem, around: Path, place: Path) -> tuple[Path, bool]:
