@@ -197,6 +197,17 @@ def test_events_as_json(serve: Serve) -> None:
     assert json.loads(serving.line("reload-success"))["generation"] == 1
 
 
+def test_a_port_that_the_system_chooses_is_told_also_where_nothing_else_is(serve: Serve) -> None:
+    serving = serve("--port", "0", "--quiet")
+    told = re.fullmatch(r"http://127\.0\.0\.1:(\d+)", serving.line("http"))
+    assert told is not None
+    assert get(int(told[1]))[:2] == (200, "1")
+    ended = serving.interrupt()
+    assert ended.out == ""
+    serving = serve("--port", "0", "--json")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", serving.err.readline())
+
+
 HOLDS = """
 import asyncio, pathlib
 
@@ -251,6 +262,9 @@ def get_failure(port: int) -> str:
             ["main:app", "--", "--log-leve", "debug"],
             "what stands behind -- is for uvicorn: No such option '--log-leve'",
         ),
+        (["main:app", "--host", "::1", "--uds", "a.sock"], "--host or --port and --uds exclude each other"),
+        (["main:app", "--port", "0", "--uds", "a.sock"], "--host or --port and --uds exclude each other"),
+        (["main:app", "--uds", "a.sock", "--fd", "3"], "--uds and --fd exclude each other"),
         (["main:app", "--", "--port=99"], "--port is an option of lastgood serve: write it before --."),
         (["main:app", "--", "--reload"], "uvicorn's option reload makes no sense here: lastgood reloads."),
         (["main:app", "--", "--workers", "2"], "makes no sense here: set pool under [runtime.process]"),

@@ -215,7 +215,10 @@ def serve(
         raise click.UsageError(str(error)) from error
     sockets = serving.bind(settings)
     try:
-        headline = f"serves {settings.app} at {' and '.join(addresses(sockets, encrypts=serving.encrypts))}"
+        places = addresses(sockets, encrypts=serving.encrypts)
+        if (quiet or as_json) and serving.has_any_port(settings):
+            click.echo("\n".join(places), err=as_json)
+        headline = f"serves {settings.app} at {' and '.join(places)}"
         run = partial(serving.run, sockets)
         _run_shown(run, headline, as_json=as_json, quiet=quiet, verbose=verbose, waits=True)
     finally:

@@ -56,6 +56,14 @@ class Serving(msgspec.Struct, frozen=True):
 
     def settings(self, read: ServeConfig | None) -> ServeConfig:
         """Return ``[serve]``, as it was ``read``, with these options. Raises :class:`ConfigError`."""
+        where = {
+            "--host or --port": self.hosts or self.port is not None,
+            "--uds": self.uds,
+            "--fd": self.fd is not None,
+        }
+        first, *others = [name for name, is_given in where.items() if is_given] or [""]
+        if others:
+            raise ConfigError(f"{first} and {others[0]} exclude each other: the application is served at one place.")
         given = {"app": self.app, "port": self.port, "probe": self.probe, "drain": self.drain}
         given = {name: value for name, value in given.items() if value is not None}
         settings = msgspec.structs.replace(read or ServeConfig(), **given)
@@ -84,6 +92,13 @@ class Serving(msgspec.Struct, frozen=True):
             release(bound)
             raise
         return bound
+
+    def has_any_port(self, settings: ServeConfig) -> bool:
+        """Return whether the system chooses the port, so that only the sockets tell where the application is served."""
+        has_port = (
+            self.fd is None and self.uds is None and (settings.uds is None or self.hosts or self.port is not None)
+        )
+        return bool(has_port) and settings.port == 0
 
     @property
     def encrypts(self) -> bool:
