@@ -376,7 +376,7 @@ def test_what_a_field_is_that_cannot_be_told_is_any() -> None:
         ("@dataclass\nclass C(B):\n  b: int", "(self, a)", "(a) and not its fields (a, b)"),
         ("class C(B):", "(self, a, c=1)", None),
         ("@dataclass\nclass C(B):\n  b: int", "(self, b, a)", None),
-        ("@dataclass(init=False)\nclass C(B):", "(self, text)", None),
+        ("@dataclass(init=False)\nclass C(B):", "(self, text)", "(text) and not its fields (a)"),
     ],
 )
 def test_an_init_that_takes_something_else_than_the_fields_is_told_of(head: str, init: str, told: str | None) -> None:

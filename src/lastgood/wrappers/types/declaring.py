@@ -451,7 +451,7 @@ class _Declarer:
         """Tell of a dataclass with an ``__init__`` that takes something else than its fields."""
         assert self.node is not None
         own = _constructor_of(self.node) if self.model.family is Family.DATACLASS else None
-        if own is None or self.model.flag("init") is False:
+        if own is None:
             return
         taken, required = own
         raws = {raw.name: raw for model in (*reversed(list(_all_bases(self.model))), self.model) for raw in model.raws}

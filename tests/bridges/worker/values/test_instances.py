@@ -122,6 +122,12 @@ class Doubling:
     def __init__(self, size):
         self.size = size * 2
 
+@dataclass(init=False)
+class Halving:
+    size: int
+    def __init__(self, size):
+        self.size = size // 2
+
 class Tripling(Guarded):
     def __init__(self, size):
         super().__init__(size * 3)
@@ -245,6 +251,10 @@ class Unread:
 class Doubling:
     size: int
 
+@dataclass
+class Halving:
+    size: int
+
 class Tripling(Guarded): ...
 
 class Parsed(Guarded): ...
@@ -296,6 +306,7 @@ def sides() -> Iterator[Sides]:
         "Unread(3)",
         "Late('a')",
         "Doubling(2)",
+        "Halving(2)",
         "Tripling(2)",
         "Parsed('abc')",
         "Span()",
@@ -338,7 +349,8 @@ def test_a_named_tuple_that_the_app_makes_is_made_by_the_sources_new(sides: Side
 
 def test_a_constructor_of_the_classs_own_runs_for_what_the_app_makes(sides: Sides) -> None:
     wrapper = sides.wrapper
-    assert [each.size for each in sides.to_worker([wrapper.Doubling(2), wrapper.Tripling(2)])] == [4, 6]
+    made = sides.to_worker([wrapper.Doubling(2), wrapper.Tripling(2), wrapper.Halving(2)])
+    assert [each.size for each in made] == [4, 6, 1]
     with pytest.raises(DecodeError, match=r"Parsed cannot be made of what was sent: TypeError: .*argument 'size'"):
         sides.to_worker(wrapper.Parsed(2))
 

@@ -224,7 +224,7 @@ def built(cls: Any, values: Mapping[str, Any], attributes: Mapping[str, Any]) ->
     parameters = getattr(cls, "__dataclass_params__", None)
     if parameters is not None:
         fields = cls.__dataclass_fields__.values()
-        if not parameters.init:
+        if not parameters.init and (cls.__init__ is object.__init__ or _is_generated(cls.__init__)):
             instance = bare(cls)
             set_attributes(instance, {**values, **attributes})
             return instance
