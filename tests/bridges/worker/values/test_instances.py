@@ -405,6 +405,13 @@ def test_an_argument_that_is_no_field_goes_to_the_constructor_alone(sides: Sides
     assert [sides.to_worker(declared(3, 0, 2)).size, sides.to_worker(declared(3)).size] == [6, 4]
 
 
+def test_attributes_come_along_where_the_app_lacks_a_field(sides: Sides) -> None:
+    made = sides.source.By(3, size=2)
+    made.note = "made"
+    came = sides.to_app(made)
+    assert (came.note, sides.to_worker(came).note) == ("made", "made")
+
+
 def test_what_the_app_changes_of_it_arrives_changed(sides: Sides) -> None:
     came = sides.to_app(sides.source.Scaled(1.0))
     came.size = 7

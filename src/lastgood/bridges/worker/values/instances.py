@@ -238,7 +238,7 @@ class Encoder:
     def _state(self, values: Values, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """Return what is sent of an instance besides its fields."""
         own = getattr(value, "__dict__", None) or {}
-        attributes = {name: item for name, item in own.items() if name not in names} if len(own) > len(names) else {}
+        attributes = {name: item for name, item in own.items() if name not in names}
         if self._is_app:
             state = {**_remembered(value)}
             unread = state.pop(ATTRIBUTES, {})
