@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import timedelta
 from enum import Enum
+from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
@@ -71,10 +75,16 @@ def test_a_default_has_to_fit_its_annotation(parameter: str, expected: str) -> N
         ("A = limits.DEFAULT\n    B = A + 1", {"A": 30, "B": 31}),
         ("A = 'a' + 'b'\n    B = ('x', 60 * 60)", {"A": "ab", "B": ("x", 3600)}),
         ("A = 1\n    B = A\n    C = auto()", {"A": 1, "B": 1, "C": 2}),
+        ("A = timedelta(days=_x)\n    B = _ROOT", {"A": timedelta(days=2), "B": Path("/")}),
+        ("A = logging.INFO\n    B = HTTPStatus.OK\n    C = nonmember(3)", {"A": logging.INFO, "B": HTTPStatus.OK}),
     ],
 )
 def test_members_that_are_computed_from_constants(members: str, expected: dict[str, object]) -> None:
-    text = f"import limits\nfrom enum import Enum, auto\n_x = 2\nclass E(Enum):\n    {members}\ndef f(x: E): ..."
+    text = (
+        "import limits, logging\nfrom datetime import timedelta\nfrom enum import Enum, auto, nonmember\n"
+        "from http import HTTPStatus\nfrom pathlib import Path\n_x = 2\n_ROOT = Path('/')\n"
+        f"class E(Enum):\n    {members}\ndef f(x: E): ..."
+    )
     space = load(text_of(wrap(text, source("limits", LIMITS), source("base", BASE))), lambda *_: None)
     made: type[Enum] = space["E"]
     assert {name: member.value for name, member in made.__members__.items()} == expected
@@ -87,6 +97,7 @@ def test_members_that_are_computed_from_constants(members: str, expected: dict[s
         ("Enum('E', names=_names)", {"A": 1, "B": 2}),
         ("Enum('E', _pairs)", {"A": 5, "B": 14}),
         ("Enum('E', 'A B', start=5)", {"A": 5, "B": 6}),
+        ("Enum('E', {'A': 1, 'B': 2}, type=str)", {"A": "1", "B": "2"}),
     ],
 )
 def test_members_named_by_a_constant(call: str, expected: dict[str, object]) -> None:
@@ -97,6 +108,16 @@ def test_members_named_by_a_constant(call: str, expected: dict[str, object]) -> 
     space = load(text_of(wrap(text, source("limits", LIMITS), source("base", BASE))), lambda *_: None)
     made: type[Enum] = space["E"]
     assert {name: member.value for name, member in made.__members__.items()} == expected
+
+
+def test_members_may_be_of_a_standard_type() -> None:
+    text = "from datetime import timedelta\nfrom enum import Enum\nclass E(timedelta, Enum):\n    DAY = 1\ndef f(x: E): ..."
+    assert timedelta(days=1) == load(text_of(wrap(text)), lambda *_: None)["E"].DAY
+
+
+def test_an_enum_that_cannot_be_declared_does_not_cross_as_its_base() -> None:
+    text = "from enum import Enum\nclass E(bytes, Enum):\n    def __new__(cls, x): ...\n    A = 1\ndef f(x: E): ..."
+    assert not [each for each in wrap(text).warnings if "cross as bytes" in each]
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ class _Extractor:
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
         is_told = (exports is not None or (needs_instance and not inherits)) and not (has_methods and not is_left_out)
         if (is_told or path in (self.selection.classes or ())) and self.allowed(path, is_class=True):
-            base = None if declared is not None else crosses_as(self.project, place)
+            base = crosses_as(self.project, place) if self.project.judge(place) is None else None
             is_alias = exports is not None and declared is not None and path not in exports
             reason = (
                 _BOUND_AGAIN

@@ -10,12 +10,32 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lastgood.wrappers.ir import Ref
+from lastgood.wrappers.ir import Expression, Ref
 from lastgood.wrappers.read.outline import Outline
 from lastgood.wrappers.read.scope import Place, Scope
-from lastgood.wrappers.types.annotations import Literal, dotted_name, literal
+from lastgood.wrappers.types.annotations import Literal, dotted_name, literal, literal_text
+from lastgood.wrappers.types.known import known
 
-__all__ = ["constant", "followed", "standard_constant"]
+__all__ = ["constant", "followed", "standard_value"]
+
+_MAKERS = frozenset(
+    (
+        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
+        *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "zoneinfo.ZoneInfo"),
+        *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
+        *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),
+        *("pathlib.Path", "pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"),
+        *("builtins.bytes", "builtins.complex", "builtins.float", "builtins.frozenset", "builtins.int"),
+        *("builtins.range", "builtins.str", "builtins.tuple"),
+    )
+)
+_STANDARD_ENUMS = frozenset(
+    (
+        *("http.HTTPMethod", "http.HTTPStatus", "plistlib.PlistFormat", "re.RegexFlag", "signal.Handlers"),
+        *("signal.Sigmasks", "signal.Signals", "socket.AddressFamily", "socket.SocketKind", "ssl.TLSVersion"),
+        *("ssl.VerifyFlags", "ssl.VerifyMode", "uuid.SafeUUID"),
+    )
+)
 
 _LARGEST = 256
 """The maximum size of a computed number, in bits, and of a computed text or tuple."""
@@ -68,9 +88,31 @@ _STANDARD: Mapping[Ref, tuple[str, ...]] = {
 _TYPES = {path: ref for ref, paths in _STANDARD.items() for path in paths}
 
 
-def standard_constant(path: str) -> tuple[Ref, Ref] | None:
-    """Return the constant of the standard library at the full ``path``, and its type; None if there is none, or not everywhere."""
-    return (Ref(*path.rsplit(".", 1)), _TYPES[path]) if path in _TYPES else None
+def standard_value(node: ast.expr, scope: Scope) -> tuple[Expression, Ref] | None:
+    """Return a value of the standard library as text, and its type; None if the text does not tell it, or not everywhere.
+
+    It is a constant, a member of an enum, or what a call such as ``timedelta(days=1)`` makes of constants.
+    """
+    path = scope.lookup(dotted_name(node))
+    if isinstance(path, str) and path in _TYPES:
+        return (Ref(*path.rsplit(".", 1)),), _TYPES[path]
+    if path == "datetime.timezone.utc":
+        return (Ref("datetime", "timezone"), ".utc"), Ref("datetime", "timezone")
+    match node:
+        case ast.Attribute(value=value, attr=member) if member.isupper():
+            enum = scope.resolve(dotted_name(value))
+            if isinstance(enum, str) and enum in _STANDARD_ENUMS:
+                return (known(enum), f".{member}"), known(enum)
+        case ast.Call(func=func, args=arguments, keywords=words):
+            maker = scope.lookup(dotted_name(func))
+            values = [constant(argument, scope) for argument in (*arguments, *(word.value for word in words))]
+            if isinstance(maker, str) and maker in _MAKERS and None not in values and all(word.arg for word in words):
+                texts = [literal_text(each[0]) for each in values if each is not None]
+                names = [""] * len(arguments) + [f"{word.arg}=" for word in words]
+                inside = ", ".join(map("".join, zip(names, texts, strict=True)))
+                ref = Ref(*maker.rsplit(".", 1))
+                return (ref, f"({inside})"), ref
+    return None
 
 
 def constant(node: ast.expr, scope: Scope) -> tuple[Literal] | None:

@@ -211,7 +211,7 @@ class _Declarer:
 
     def member(self, raw: RawField) -> Field:
         value = raw.value
-        if value is None or isinstance(value, ast.Call):
+        if value is None or (isinstance(value, ast.Call) and self.outer.lookup(dotted_name(value.func)) == "enum.auto"):
             return Field(raw.name, default=(Ref("enum", "auto"), "()"))
         if literal(value) is None and is_sum(value, {each.name for each in self.model.raws}):
             return Field(raw.name, default=(ast.unparse(value),))

@@ -10,8 +10,7 @@ import ast
 from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type, Variable, plain
 from lastgood.wrappers.read.scope import Scope
 from lastgood.wrappers.types.annotations import admits, dotted_name, literal, literal_of, literal_text
-from lastgood.wrappers.types.constants import constant, followed, standard_constant
-from lastgood.wrappers.types.known import known
+from lastgood.wrappers.types.constants import constant, followed, standard_value
 from lastgood.wrappers.types.models import Models
 
 __all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
@@ -20,29 +19,11 @@ Value = tuple[Expression, Type]
 """The text of a value, and its type. The type of a literal is a ``Literal`` with its text."""
 
 _LITERAL = Ref("typing", "Literal")
-_MAKERS = frozenset(
-    (
-        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
-        *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "zoneinfo.ZoneInfo"),
-        *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
-        *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),
-        *("pathlib.Path", "pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"),
-        *("builtins.bytes", "builtins.complex", "builtins.float", "builtins.frozenset", "builtins.int"),
-        *("builtins.range", "builtins.str", "builtins.tuple"),
-    )
-)
 _EMPTY = frozenset(
     (
         *("builtins.bytearray", "builtins.bytes", "builtins.complex", "builtins.dict", "builtins.float"),
         *("builtins.frozenset", "builtins.int", "builtins.list", "builtins.set", "builtins.str"),
         *("collections.Counter", "collections.OrderedDict", "collections.defaultdict", "collections.deque"),
-    )
-)
-_STANDARD_ENUMS = frozenset(
-    (
-        *("http.HTTPMethod", "http.HTTPStatus", "plistlib.PlistFormat", "re.RegexFlag", "signal.Handlers"),
-        *("signal.Sigmasks", "signal.Signals", "socket.AddressFamily", "socket.SocketKind", "ssl.TLSVersion"),
-        *("ssl.VerifyFlags", "ssl.VerifyMode", "uuid.SafeUUID"),
     )
 )
 _ABOVE_LIST = ("Collection", "Container", "Iterable", "MutableSequence", "Reversible", "Sequence", "Sized")
@@ -76,11 +57,9 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
     found = _member_of_enum(node, scope, models)
     if found is not None:
         return found
-    path = scope.lookup(dotted_name(node))
-    if isinstance(path, str) and (standard := standard_constant(path)) is not None:
-        return (standard[0],), Type(standard[1])
-    if path == "datetime.timezone.utc":
-        return (Ref("datetime", "timezone"), ".utc"), Type(Ref("datetime", "timezone"))
+    standard = standard_value(node, scope)
+    if standard is not None:
+        return standard[0], Type(standard[1])
     behind, where = followed(node, scope)
     if behind is not node:
         return default_value(behind, where, models)
@@ -90,15 +69,6 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
             if sides[0] is not None and sides[1] is not None and isinstance(sides[0][1].head, Declared):
                 same = sides[0][1] == sides[1][1]
                 return ((*sides[0][0], " | ", *sides[1][0]), sides[0][1]) if same else None
-        case ast.Call(func=func, args=arguments, keywords=words):
-            maker = scope.lookup(dotted_name(func))
-            values = [constant(argument, scope) for argument in (*arguments, *(word.value for word in words))]
-            if isinstance(maker, str) and maker in _MAKERS and None not in values and all(word.arg for word in words):
-                texts = [literal_text(each[0]) for each in values if each is not None]
-                names = [""] * len(arguments) + [f"{word.arg}=" for word in words]
-                inside = ", ".join(map("".join, zip(names, texts, strict=True)))
-                ref = Ref(*maker.rsplit(".", 1))
-                return (ref, f"({inside})"), Type(ref)
     return None
 
 
@@ -109,8 +79,6 @@ def _member_of_enum(node: ast.expr, scope: Scope, models: Models) -> Value | Non
     if isinstance(enum, Declared) and models[enum].family.form is Form.ENUM:
         there = any(raw.name == node.attr for raw in models[enum].raws)
         return ((enum, f".{node.attr}"), Type(enum)) if there else None
-    if isinstance(enum, str) and enum in _STANDARD_ENUMS and node.attr.isupper():
-        return (known(enum), f".{node.attr}"), Type(known(enum))
     return None
 
 

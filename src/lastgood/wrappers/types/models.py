@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from typing import TypeGuard
 
 from msgspec import Struct, field
 
@@ -18,7 +19,7 @@ from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.project import Located, Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, unquoted
-from lastgood.wrappers.types.constants import constant, followed
+from lastgood.wrappers.types.constants import constant, followed, standard_value
 from lastgood.wrappers.types.exceptions import attributes, base_of
 from lastgood.wrappers.types.known import known
 
@@ -73,7 +74,14 @@ _WITHOUT_FIELDS = frozenset(
         "typing_extensions.Protocol",
     )
 )
-_MIXINS = frozenset(f"builtins.{name}" for name in ("bytes", "float", "int", "str"))
+_MIXINS = frozenset(
+    (
+        *(f"builtins.{name}" for name in ("bytes", "complex", "float", "int", "str")),
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta")),
+        *("decimal.Decimal", "fractions.Fraction"),
+    )
+)
+"""Types that the members of an enum may be of."""
 _DEPENDS = "what it is made of depends on a condition"
 
 
@@ -360,7 +368,9 @@ class _ModelReader:
                     raise _Problem(f"its members {ast.unparse(target)} are unpacked from a value")
                 if not _is_member(target.id, value):
                     continue
-                if self.is_auto(value):
+                if self.makes(value, "enum.nonmember"):
+                    continue
+                if self.makes(value, "enum.auto") and not value.args:
                     value_of_auto = None if automatic is None else automatic(target.id)
                     yield RawField(target.id, value=value if value_of_auto is None else ast.Constant(value_of_auto))
                 else:
@@ -386,15 +396,17 @@ class _ModelReader:
                     return lambda name: _text(text, parameter.arg, name) or ""
         raise _Problem("its _generate_next_value_ makes its values")
 
-    def is_auto(self, value: ast.expr) -> bool:
-        """Return whether a member has the value ``auto()``."""
+    def makes(self, value: ast.expr, path: str) -> TypeGuard[ast.Call]:
+        """Return whether the value of a member is a call of ``path``."""
         scope = Scope(self.project, self.place.outline, self.place.owner)
-        return isinstance(value, ast.Call) and not value.args and scope.lookup(dotted_name(value.func)) == "enum.auto"
+        return isinstance(value, ast.Call) and scope.lookup(dotted_name(value.func)) == path
 
     def check_value(self, name: str, value: ast.expr, names: set[str]) -> None:
         """Refuse the enum if the value of a member is not known from the text."""
         inside = Scope(self.project, self.place.outline, self.place.binding.node)
-        if constant(value, inside) is None and not is_sum(value, names):
+        standard = standard_value(*followed(value, inside))
+        is_known = standard is not None and standard[0][-1] != "()"  # whose type mypy could not tell, of a frozenset()
+        if constant(value, inside) is None and not is_known and not is_sum(value, names):
             raise _Problem(f"the value of its member {name} is no literal")
 
     # Calls that make a class.
@@ -423,12 +435,15 @@ class _ModelReader:
                 raws=tuple(RawField(raw.name, raw.annotation, required=total) for raw in pairs),
             )
         if maker in ENUMS and isinstance(maker, str):
-            if set(words) - {"names", "module", "qualname", "start"}:
+            mixin = words.pop("type", None)
+            kind = None if mixin is None else self.scope.lookup(dotted_name(mixin))
+            is_known = mixin is None or (isinstance(kind, str) and kind in _MIXINS)
+            if set(words) - {"names", "module", "qualname", "start"} or not is_known:
                 raise _Problem("its members are only known at run time")
             return Model(
                 self.place,
                 Family.ENUM,
-                refs=(Ref("enum", ENUMS[maker]),),
+                refs=(*((known(kind),) if isinstance(kind, str) else ()), Ref("enum", ENUMS[maker])),
                 raws=tuple(_numbered(given, words.get("start"), self.scope)),
             )
         return None
