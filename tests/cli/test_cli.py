@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import lastgood
 from command_line import TWO, Run, two_generations
+from lastgood.cli.commands import main
 from lastgood.store.disk import Disk
 from lastgood.store.output_directory import OutputDirectory
 from real_project import BROKEN, QUOTE, RealProject
@@ -43,6 +45,12 @@ def test_help_lists_every_command_with_one_whole_line(run: Run) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version") == Ran(0, f"lastgood {lastgood.__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_command_has_the_options_of_what_it_prints(name: str) -> None:
+    options = {spelling for option in main.commands[name].params for spelling in option.opts}
+    assert options >= {"--json", "--quiet", "--verbose", "--no-color"} | ({"--config"} if name != "demo" else set())
 
 
 @pytest.mark.parametrize("args", [["bogus"], ["watch", "--bogus"], ["plan", "a", "b"]], ids=" ".join)
@@ -481,10 +489,40 @@ def test_watch_json_of_a_start_that_fails_has_the_event_and_the_message(run: Run
     assert ran.err.startswith("Error: Generation failed for 1 module(s):\n  pricing (")
 
 
+def test_init_takes_the_config_that_it_writes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("init", "--config", "shop/lastgood.toml", "--quiet") == Ran(0, "", "")
+    assert (tmp_path / "shop" / "lastgood.toml").is_file()
+    assert run("init", "--config", "other.toml").status == 2
+    assert run("init", "shop", "--config", "lastgood.toml").status == 2
+
+
 def test_demo_exits_with_what_it_came_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for status in (0, 1):
         monkeypatch.setattr("lastgood.cli.demo.run", lambda status=status: status)
         assert run("demo").status == status
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("--quiet", {"quiet": True, "verbose": False}),
+        ("--json", {"quiet": True, "verbose": False}),
+        ("--verbose", {"quiet": False, "verbose": True}),
+    ],
+)
+def test_demo_prints_what_it_is_asked_to(
+    option: str, shown: dict[str, bool], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, bool] = {}
+
+    def play(console: Console, *, verbose: bool) -> int:
+        asked.update(quiet=console.quiet, verbose=verbose)
+        return 0
+
+    monkeypatch.setattr("lastgood.cli.demo.run", play)
+    assert run("demo", option) == Ran(0, '{\n  "passed": true\n}\n' if option == "--json" else "", "")
+    assert asked == shown
 
 
 NEWER = f"""#!/bin/sh

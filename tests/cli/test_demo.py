@@ -13,6 +13,7 @@ import pytest
 from lastgood.cli.demo import run, story
 from lastgood.config import load_config
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.session.console import make_console
 from lastgood.session.session import Session, Status
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.resolution import resolve_modules
@@ -86,6 +87,17 @@ def test_it_fails_and_says_what_was_expected_and_what_came(
         assert text in out
     assert "checks hold" not in out
     assert list(temporary.iterdir()) == []
+
+
+def test_a_quiet_one_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    no_time(monkeypatch)
+    console = make_console()
+    console.quiet = True
+    assert run(console) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "FAILED" in err
+    assert "expected: an end within 0 s" in err
 
 
 def test_its_project_is_shipped_and_complete(tmp_path: Path) -> None:

@@ -115,6 +115,11 @@ _no_color = click.option(
 )
 
 
+def _shown(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say what it prints."""
+    return _json(_quiet(_verbose(_no_color(command))))
+
+
 @main.command()
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
@@ -269,10 +274,7 @@ def generate(
 
 @main.command()
 @_config
-@_json
-@_quiet
-@_verbose
-@_no_color
+@_shown
 def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
     from rich.text import Text
@@ -329,10 +331,8 @@ def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
 
 @main.command()
 @_config
-@_json
-@_quiet
-@_no_color
-def status(config: Path | None, as_json: bool, quiet: bool) -> None:
+@_shown
+def status(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:  # noqa: ARG001  # it says all
     """Say what is live in the sessions that run.
 
     The exit status is 0 if that is good, 4 if it is stale, and 5 if no session runs.
@@ -348,10 +348,7 @@ def status(config: Path | None, as_json: bool, quiet: bool) -> None:
 
 @main.command()
 @_config
-@_json
-@_quiet
-@_verbose
-@_no_color
+@_shown
 def history(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the good generations that are kept, the newest first."""
     from lastgood.interpreters.once import output_path
@@ -383,10 +380,7 @@ def history(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> N
 
 @main.command()
 @_config
-@_json
-@_quiet
-@_verbose
-@_no_color
+@_shown
 def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Go back to the good generation before the last one.
 
@@ -426,10 +420,11 @@ def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
 
 @main.command()
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
-@_json
-@_quiet
-@_no_color
-def init(directory: Path, as_json: bool, quiet: bool) -> None:
+@click.option(
+    "--config", "named", type=click.Path(path_type=Path), help="The lastgood.toml to write, in place of DIRECTORY."
+)
+@_shown
+def init(directory: Path, named: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:  # noqa: ARG001  # likewise
     """Write a commented lastgood.toml to start from. Nothing is overwritten.
 
     In a git repository, generated/ gets a .gitattributes that marks wrappers as generated for reviewers, and a .gitignore for what
@@ -438,6 +433,9 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
     from lastgood.cli.starter import start_project
     from lastgood.session.event_lines import listed, nearby
 
+    if named is not None and (named.name != "lastgood.toml" or directory != Path(".")):
+        raise click.UsageError("--config names the lastgood.toml to write, and takes the place of DIRECTORY.")
+    directory = directory if named is None else named.parent
     started = start_project(directory)
     if as_json:
         _print_json({"written": list(map(str, started.written)), "found": list(started.found)})
@@ -462,10 +460,7 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
 
 @main.command()
 @_config
-@_json
-@_quiet
-@_verbose
-@_no_color
+@_shown
 def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check everything that a session needs, and say what to do."""
     require_processes("lastgood doctor")
@@ -482,12 +477,17 @@ def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> No
 
 
 @main.command()
-def demo() -> None:
+@_shown
+def demo(as_json: bool, quiet: bool, verbose: bool) -> None:
     """Play a real session with real edits in a temporary directory."""
     require_processes("lastgood demo")
     from lastgood.cli.demo import run
 
-    sys.exit(run())
+    plain = not (as_json or quiet or verbose or click.get_current_context().meta[_NO_COLOR])
+    passed = run() if plain else run(_console(quiet=quiet or as_json), verbose=verbose)
+    if as_json:
+        _print_json({"passed": passed == 0})
+    sys.exit(passed)
 
 
 # --- helpers

@@ -32,9 +32,10 @@ class Unexpected(Exception):  # its text has been printed when it is raised
 class Story:
     """A printer of steps, events and checks, which also counts the checks."""
 
-    def __init__(self, console: Console, project: Path) -> None:
+    def __init__(self, console: Console, project: Path, *, verbose: bool = False) -> None:
         self._console = console
-        self._lines = EventLines(base=project)
+        self._failures = make_console(stderr=True) if console.quiet else console
+        self._lines = EventLines(base=project, verbose=verbose)
         self._outcomes: list[str] = []
         self._step = "Before the start."
         self._steps = 0
@@ -83,9 +84,9 @@ class Story:
 
     def fail(self, what: str, expected: object, came: object) -> None:
         """Print what was expected, and what came instead."""
-        self._console.print(f"   FAILED   {what}", style="bold red")
-        self._console.print(f"            expected: {_value_text(expected)}")
-        self._console.print(f"            came:     {_value_text(came)}")
+        self._failures.print(f"   FAILED   {what}", style="bold red")
+        self._failures.print(f"            expected: {_value_text(expected)}")
+        self._failures.print(f"            came:     {_value_text(came)}")
 
     def end(self, summary: str) -> None:
         """Print the summary of a demo that went well."""
@@ -98,14 +99,14 @@ class Story:
         return self._step
 
 
-def run() -> int:
+def run(console: Console | None = None, *, verbose: bool = False) -> int:
     """Play the demo in a temporary directory. Return the exit status: 0 if all checks hold, else 1."""
     from lastgood.cli.demo.scenario import play
 
     with temporary_directory() as temporary:
         project = temporary.resolve()
         copy_project(project)
-        story = Story(make_console(), project)
+        story = Story(console or make_console(), project, verbose=verbose)
 
         async def bounded() -> None:
             with trio.fail_after(DEADLINE):
