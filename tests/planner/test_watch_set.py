@@ -122,6 +122,9 @@ def test_what_has_not_changed_stays_the_same_object() -> None:
     edited = overlay(known, {root: "2", other: "2"})
     assert edited == {root: {root: "2"}, other: {}}
     assert edited[other] is known[other]
+    package = {root: {root / "a": "1", root / "b": "1"}}
+    assert overlay(package, {root / "a": "1"}) is package
+    assert overlay(package, {root / "a": "2"}) == {root: {root / "a": "2", root / "b": "1"}}
     again = {root: {root: "1"}, other: {}}
     assert update(known, again) is again
 

@@ -304,13 +304,10 @@ def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     changed: dict[Path, Mapping[Path, str]] = {}
     # There may be thousands of roots with a file each, and roots with thousands of files.
     for root, files in known.items() if used else ():
-        if len(files) <= 1:
-            if all(used.get(path, digest) == digest for path, digest in files.items()):
-                continue
-        elif files.items() <= used.items():
-            continue
-        paths = files if len(files) <= len(used) else used.keys() & files.keys()
-        others = {path: used[path] for path in paths if path in used and used[path] != files[path]}
+        if len(files) <= len(used):
+            others = {path: used[path] for path, digest in files.items() if used.get(path, digest) != digest}
+        else:
+            others = {path: used[path] for path in used.keys() & files.keys() if used[path] != files[path]}
         if others:
             changed[root] = {**files, **others}
     return {**known, **changed} if changed else known
