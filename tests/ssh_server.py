@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ def ssh_server(home: Path, hidden: Sequence[Path] = ()) -> Iterator[SshServer]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    there = os.path.dirname(interpreter("3.9") or "/usr/bin/python3")
+    (there := home / "there").mkdir()
+    (there / "python3").symlink_to(interpreter("3.9") or os.path.realpath(sys.executable))
     variables = {"PATH": f"{there}:{os.defpath}", "XDG_CACHE_HOME": home / "cache", **marked(home)}
     (home / "sshd_config").write_text(
         _CONFIG.format(port=port, home=home, variables=" ".join(f"{name}={value}" for name, value in variables.items()))
