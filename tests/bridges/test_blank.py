@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from imitated import needs_stops
 from lastgood.bridges import blank as blanks
 from lastgood.bridges.blank import Blank
 from lastgood.bridges.process import ProcessBridge
+from lastgood.children.guardian import GUARDIAN
 from lastgood.config import ProcessConfig
 from lastgood.errors import GenerationError
 from lastgood.session.watch import WatchProgram, watch
@@ -59,6 +61,20 @@ async def test_a_bridge_takes_it_and_the_next_one_has_its_own(
     pid = blank.worker.pid
     assert await pid_of(bridge(timeout=5, threads=2)) == pid
     assert await pid_of(bridge()) != pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing else ends it with a killed app")
+async def test_the_guardian_is_started_when_it_may_start_processes(
+    blank: Blank, bridge: Callable[..., ProcessBridge]
+) -> None:
+    pids = [GUARDIAN.pid]
+    taking = bridge()
+    await taking.init()
+    assert taking.pids == (blank.worker.pid,)
+    pids.append(GUARDIAN.pid)
+    await taking.dispose()
+    assert pids[0] is None
+    assert pids[1] is not None
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,24 @@ def test_one_that_was_killed_is_replaced() -> None:
     assert guardian.pid is None
 
 
+def test_a_group_that_has_no_children_yet_needs_none() -> None:
+    guardian = Guardian()
+    guardian.begin()
+    guardian.add(2**22, at_once=False)
+    pids = [guardian.pid]
+    for _ in range(2):
+        guardian.begin()
+        pids.append(guardian.pid)
+    guardian.add(2**22 + 1, at_once=False)
+    pids.append(guardian.pid)
+    guardian.remove(2**22)
+    guardian.remove(2**22 + 1)
+    pids.append(guardian.pid)
+    assert pids[0] is None
+    assert pids[1] is not None
+    assert pids[2:] == [pids[1], pids[1], None]
+
+
 def test_without_an_interpreter_there_is_none(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

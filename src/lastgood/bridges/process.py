@@ -22,6 +22,7 @@ from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.workers import VALUES, WorkerBridge, pin
+from lastgood.children.guardian import GUARDIAN
 from lastgood.children.limits import in_thread
 from lastgood.children.platforms import require_processes
 from lastgood.config import Config, ModuleConfig, ProcessConfig
@@ -227,6 +228,7 @@ class ProcessBridge(WorkerBridge):
                 self._taken.append(found.worker)
 
     def _adopted(self, worker: RemoteWorker) -> RemoteWorker:
+        GUARDIAN.begin()  # it may start processes from now on
         loaded = partial(self._note_loaded, worker)
         worker.channel.adopt(threads=self._process.threads, timeout=self._process.timeout, on_loaded=loaded)
         return worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
@@ -23,6 +24,9 @@ __all__ = ["WORKER_MARK", "StartedWorker", "WorkerProcess", "start_worker"]
 
 WORKER_MARK: ContextVar[bytes] = ContextVar("worker_mark", default=b"")
 """What stands before each line that a worker prints, for the workers that are started in this context."""
+
+_DIES_WITH_ITS_APP = sys.platform == "linux"
+"""Whether the kernel sees to it (:mod:`lastgood.bridges.worker.parent`)."""
 
 _MAIN = Path(__file__).with_name("worker") / "main.py"
 
@@ -80,9 +84,8 @@ class StartedWorker(Struct, frozen=True):
 def start_worker(environment: Environment, *, held: bool = False, pass_fds: Sequence[int] = ()) -> StartedWorker:
     """Start a worker, on the thread that runs the app's event loop: the kernel kills it when that *thread* ends.
 
-    So no worker survives a killed app. ``held``: its output waits for ``release()``. ``pass_fds`` are descriptors that it
-    inherits. Raises
-    :class:`BridgeError` with the interpreter's name if it cannot be started.
+    So no worker survives a killed app. ``held``: its output waits for ``release()``, and it starts no process before it is taken.
+    ``pass_fds`` are descriptors that it inherits. Raises :class:`BridgeError` with the interpreter's name if it cannot be started.
     """
     try:
         with ExitStack() as undo, ExitStack() as theirs:
@@ -102,6 +105,7 @@ def start_worker(environment: Environment, *, held: bool = False, pass_fds: Sequ
                 pass_fds=[*(descriptor for descriptor in shared if descriptor >= 0), *pass_fds],
                 env=environment.env,
                 cwd=environment.cwd,
+                may_have_children=not (held and _DIES_WITH_ITS_APP),
             )
             undo.pop_all()
     except (OSError, ValueError, RuntimeError) as error:  # the last: no thread can be started

@@ -40,6 +40,8 @@ class Child:
     ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. It has no
     input, unless ``stdin`` is a descriptor of the caller's; nor is what it writes to ``stdout``, if that is one, in ``out``. The
     descriptors in ``pass_fds`` are above those of the standard streams (:mod:`lastgood.children.descriptors`).
+    ``may_have_children`` is false for a program that dies with its app, and starts no process before its owner has called
+    ``GUARDIAN.begin()`` and told it to go on.
     ``pidfd`` is readable when the process has exited (-1: the system has no such descriptors, or :meth:`kill` was called); on
     macOS it is a queue of kernel events. ``gone``: it has exited, and was killed or ended here; ``status`` is then the exit
     status as in :mod:`subprocess`, or None if it is not known, because the app ignores SIGCHLD or has waited for all its children
@@ -61,6 +63,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
+        may_have_children: bool = True,
     ) -> None:
         self.status: int | None = None
         self.gone = False
@@ -69,6 +72,7 @@ class Child:
         self._reaping = threading.Lock()
         with FORKS.starting:
             self._start(arguments, output, pass_fds, cwd, env, stdin, stdout)
+            GUARDIAN.add(self.pid, at_once=may_have_children)
             FORKS.add(self)
 
     def _start(
@@ -101,7 +105,6 @@ class Child:
         self.err.close_write_end()
         self.pid = self._process.pid
         self.pidfd = _open_pidfd(self.pid)
-        GUARDIAN.add(self.pid)
 
     def leave_to_parent(self) -> list[int]:
         """See :class:`.Owner`. Only the parent can wait for the process."""

@@ -41,11 +41,20 @@ class Guardian:
         """The guardian's process id; None while there is none."""
         return None if self._process is None else self._process.pid
 
-    def add(self, group: int) -> None:
-        """Guard a process group. The first one starts the guardian, which blocks this thread for a millisecond or two."""
+    def add(self, group: int, *, at_once: bool = True) -> None:
+        """Guard a process group; unless ``at_once``, perhaps not before :meth:`begin` or the next group.
+
+        The first one starts the guardian, which blocks this thread for a millisecond or two.
+        """
         with self._lock:
             self._groups.add(group)
-            if self._process is None or not self._send(f"+{group}\n"):
+            if at_once if self._process is None else not self._send(f"+{group}\n"):
+                self._start()
+
+    def begin(self) -> None:
+        """Guard every group from now on."""
+        with self._lock:
+            if self._groups and self._process is None:
                 self._start()
 
     def remove(self, group: int) -> None:
