@@ -34,8 +34,12 @@ class EarlyStart:
                 self._begun = self._begin(config)
             except (LastgoodError, OSError):  # raised again when the bridge is created
                 logger.debug("the first bridge could not be begun", exc_info=True)
-            else:
-                self._nursery.start_soon(self._run_ahead, self._begun, config)
+
+    def run_ahead(self) -> None:
+        """Go on with the first bridge, once the output directory is claimed."""
+        begun, config = self._begun, self._project.expected
+        if begun is not None and config is not None:
+            self._nursery.start_soon(self._run_ahead, begun, config)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_ahead(self, begun: Beginning, config: Config) -> None:

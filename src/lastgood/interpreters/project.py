@@ -119,7 +119,7 @@ class Project:
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
     expected: Config | None = None
-    """The config of the first cycle, before its stage: if that can be read and names modules that are there."""
+    """The config of the first cycle, before its stage, if that can be read."""
     live_manifest: Path | None = None
     live_pinned: Pinned | None = None
     """The sources of the live generation, if they were read in this session."""
@@ -235,7 +235,7 @@ class Project:
 
     def first_settings(self) -> Settings:
         """Return the timing of the first stage: that of the config, as far as it can be read."""
-        config = self.first_config()
+        config = self.expected = self.first_config()
         return Settings(**self.given) if config is None else self.settings(config)
 
     @property

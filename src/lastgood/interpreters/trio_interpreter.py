@@ -212,7 +212,7 @@ class TrioInterpreter:
                     return step
                 case staging.Arm(watch):
                     if self._armed is None:
-                        self._early.begin()
+                        self._early.run_ahead()
                     answer = await self._arm(watch)
                 case staging.Generate(config, directory):
                     answer = await self._generate(work, config, directory)
@@ -517,6 +517,7 @@ class TrioInterpreter:
 
     async def find_leader(self) -> tuple[News | None, tuple[int, int]]:
         """Follow the session that leads; see :meth:`OtherSessions.find_leader`."""
+        self._early.begin()
         news, numbered = await self.others.find_leader()
         if news is not None:
             await self._listen()

@@ -22,7 +22,6 @@ def named_in(project: Project, config: Config, output: Path) -> WatchSet:
     """Return what a first cycle depends on for certain: the modules of ``config``. Raises :class:`UnwatchableModule`."""
     finder = project.finder(config)
     modules = project.find_modules(config, finder)
-    project.expected = config
     return inputs_of_a_cycle(project, config, Inputs(), output, modules, _NO_SOURCES, finder)
 
 
