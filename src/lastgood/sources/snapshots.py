@@ -166,8 +166,15 @@ class Reader:
                 files[content.path] = content.digest
             elif path in last.seen or last.linked != Linked() or watch.links or watch.concerns(path):
                 return None  # by a link, it may be at or above a root as well
-        roots = watch.roots if watch is not last.watch else last.snapshot
-        among = {root: found for root in roots if (found := last.snapshot[root]) and not found.keys().isdisjoint(files)}
+        if last.linked == Linked() and not watch.links:  # each lies below the roots that have it
+            roots: Collection[Path] = {*files, *(above for path in files for above in path.parents)}
+        else:
+            roots = last.snapshot
+        among = {
+            root: found for root in roots if (found := last.snapshot.get(root)) and not found.keys().isdisjoint(files)
+        }
+        if watch is not last.watch:
+            among = {root: among[root] for root in among.keys() & {*watch.roots}} if among else among
         # What a stage has read since then is newer than the last snapshot.
         return {
             root: {path: self._contents.digest(path) or digest for path, digest in found.items()}
