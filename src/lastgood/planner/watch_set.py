@@ -227,7 +227,7 @@ class WatchSet(Struct, frozen=True, dict=True):
 
         The system notifies unless neither wants it to.
         """
-        if other is None:
+        if other is None or self._has_all(other):
             return self
         return WatchSet(
             tuple(sorted({*self.paths, *other.paths})),
@@ -236,6 +236,14 @@ class WatchSet(Struct, frozen=True, dict=True):
             self.rules.union(other.rules),
             tuple(sorted({*self.links, *other.links}, key=str)),
             min(self.poll, other.poll),
+        )
+
+    def _has_all(self, other: WatchSet) -> bool:
+        pairs = ((self.paths, other.paths), (self.candidates, other.candidates), (self.links, other.links))
+        return (
+            self.poll <= other.poll
+            and self.rules.union(other.rules) == self.rules
+            and all({*own}.issuperset(others) for own, others in pairs)
         )
 
 
