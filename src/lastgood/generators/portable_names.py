@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 __all__ = ["unportable"]
 
@@ -24,11 +23,15 @@ def unportable(files: Iterable[str]) -> tuple[str, ...]:
 def _unportable(files: frozenset[str]) -> tuple[str, ...]:
     found = []
     seen: dict[str, str] = {}
-    paths = {path for file in files for path in (PurePosixPath(file), *PurePosixPath(file).parents)}
-    for path in sorted(map(str, paths)):
-        if _OF_DEVICES.fullmatch(PurePosixPath(path).name):
+    paths = {*files}
+    above = {file.rpartition("/")[0] for file in files} - {""}  # there may be thousands of files
+    while above:
+        paths |= above
+        above = {path.rpartition("/")[0] for path in above} - {""}
+    for path in sorted(paths):
+        if _OF_DEVICES.fullmatch(path.rpartition("/")[2]):
             found.append(f"{path}: Windows has a device of that name, and takes no file for it; rename the module")
         other = seen.setdefault(path.casefold(), path)
-        if other != path and PurePosixPath(other).parent == PurePosixPath(path).parent:
+        if other != path and other.rpartition("/")[0] == path.rpartition("/")[0]:
             found.append(f"{path}: it is the same file as {other} on macOS and Windows; rename one of the modules")
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Interfaces(Struct, frozen=True):
         if _FORMAT not in files or store.read(files[_FORMAT]) != _format():
             return None
         digests = {name.removeprefix(_MODULES): digest for name, digest in files.items() if name.startswith(_MODULES)}
-        return cls(digests, store.read)
+        return cls(digests, functools.cache(store.read))
 
     def to_keep(self) -> dict[str, tuple[str, bytes]]:
         """Return the digests and bytes of the files to store, from which :meth:`kept` reads the interfaces."""

@@ -174,7 +174,8 @@ def version_digest() -> str:
         # By os.walk(), because rglob() takes longer than all the reading.
         files = (os.path.join(top, name) for top, _, names in os.walk(lastgood / room) for name in names)
         for file in sorted(file for file in files if file.endswith(".py")):
-            digest.update(Path(file).read_bytes())
+            with open(file, "rb", buffering=0) as source:
+                digest.update(source.read())
     return digest.hexdigest()
 
 
