@@ -163,6 +163,7 @@ TEXTS = [
             "the program writes it when it is imported: have it write elsewhere, or name it in `ignore` under [watch]."
         ),
     ),
+    (WorkerDied(3, "\n"), "The worker process exited with status 3."),
     (WorkerDied(3, ""), "The worker process exited with status 3."),
     (
         WorkerDied(0, "bye\n", doing="while it began"),

@@ -128,6 +128,7 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
             "error": {"type": "ValueError", "message": "bad", "notes": ["look at line 3"]},
             "restart_in": None,
             "blame": "code",
+            "final": False,
         },
     ),
     (GenerationUndone(3, None), {"type": "notice-generation-undone", "generation": 3, "reason": None}),

@@ -398,7 +398,7 @@ class WorkerDied(BridgeError):
         )
         doing = f" {self.doing}" if self.doing else ""
         return f"The worker process {how}{doing}." + (
-            f" Its last output:\n{self.stderr.rstrip()}" if self.stderr else ""
+            f" Its last output:\n{self.stderr.rstrip()}" if self.stderr.strip() else ""
         )
 
 

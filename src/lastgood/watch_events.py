@@ -261,8 +261,8 @@ class BridgeLost(_Notice):
     """The live bridge of ``generation`` broke down, or could not be restarted, because of ``error``.
 
     ``restart_in``: seconds until a restart from the same generation. None: there will be none, because a cycle is about to
-    replace the bridge, or because it broke down too often; then an edit or ``reload_now()`` is needed. ``blame``: the cause,
-    ``"code"`` or ``"place"`` (killed from outside, for example).
+    replace the bridge, or to undo its generation, or because it broke down too often: then it is ``final``, and needs an edit or
+    ``reload_now()``. ``blame``: the cause, ``"code"`` or ``"place"`` (killed from outside, for example).
     """
 
     type: ClassVar[str] = "notice-bridge-lost"
@@ -270,6 +270,7 @@ class BridgeLost(_Notice):
     error: BaseException
     restart_in: float | None = None
     blame: Blame = "code"
+    final: bool = False
 
 
 @dataclass(frozen=True, repr=False)

@@ -180,7 +180,7 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
             effects.Prepare(1),
         )
         script.give(events.Disposed(restart.broken, 0.0))
-    script.send(events.Lost(1, ERROR, 1005.0), effects.Emit(watch_events.BridgeLost(1, ERROR, None)))
+    script.send(events.Lost(1, ERROR, 1005.0), effects.Emit(watch_events.BridgeLost(1, ERROR, final=True)))
     assert script.phase() == states.Idle()
     script.give(events.Observed(src("2")))
     assert script.phase() == states.Scheduled(), "an edit is worth a try"

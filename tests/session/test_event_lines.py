@@ -188,14 +188,19 @@ def test_what_callers_see_differently_is_a_line_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("restart_in", "line"),
+    ("event", "lines"),
     [
-        (0.5, "12:00:00  notice    it is restarted in 0.5 s"),
-        (None, "12:00:00  notice    it is not restarted by itself now; an edit or reload_now() replaces it"),
+        (BridgeLost(2, WorkerDied(-9, ""), 0.5), ["it is restarted in 0.5 s"]),
+        (BridgeLost(2, WorkerDied(-9, ""), 0.0), []),
+        (BridgeLost(2, WorkerDied(3, "")), []),  # on probation, say: what comes next tells what becomes of it
+        (
+            BridgeLost(2, WorkerDied(-9, ""), final=True),
+            ["it is not restarted by itself now; an edit or reload_now() replaces it"],
+        ),
     ],
 )
-def test_what_becomes_of_a_lost_bridge_is_told_with_it(restart_in: float | None, line: str) -> None:
-    assert lines_of([BridgeLost(2, WorkerDied(-9, ""), restart_in)])[1] == line
+def test_what_becomes_of_a_lost_bridge_is_told_with_it(event: BridgeLost, lines: list[str]) -> None:
+    assert [line.partition("notice    ")[2] for line in lines_of([event])[1:]] == lines
 
 
 def test_an_undo_ends_with_a_stale_line() -> None:
@@ -290,7 +295,8 @@ def several_missing() -> UnwatchableModule:
         (RemoteError("KeyboardInterrupt", "", ""), "KeyboardInterrupt"),
         (ConfigError("is not valid TOML: x.", file=BASE / "c.toml", line=3), "c.toml:3: is not valid TOML: x."),
         (UnwatchableModule("m", 'Module "m" is not', file=BASE / "c.toml"), 'c.toml: Module "m" is not'),
-        (WorkerDied(3, "a\nb\n"), "The worker process exited with status 3. Its last output"),
+        (WorkerDied(3, "a\nb\n"), "The worker process exited with status 3. Its last output: b"),
+        (WorkerDied(3, "\n"), "The worker process exited with status 3."),
         (PromotionError("is no directory.", path=BASE / "generated"), "generated: is no directory."),
         (OSError(28, "No space left"), "OSError: [Errno 28] No space left"),
         (ValueError(), "ValueError"),
@@ -463,7 +469,7 @@ def noted(error: BaseException) -> BaseException:
         (REMOTE, "/project/stock.py:8: ZeroDivisionError: division by zero\n  Traceback (most recent call last):\n"),
         (
             WorkerDied(3, "last\nwords\n"),
-            "The worker process exited with status 3. Its last output\n  last\n  words",
+            "The worker process exited with status 3. Its last output: words\n  last\n  words",
         ),
         (noted(LookupError("mine")), "LookupError: mine\n  try again\nLookupError: mine\ntry again"),
     ],

@@ -118,10 +118,12 @@ def not_restarted(state: State, error: BaseException, at: float) -> Step:
 
 def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
     if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
-        notice = Emit(BridgeLost(live.number, error, blame=blame_of(error)))
+        is_final = restart_wait(state.losses) is None
+        notice = Emit(BridgeLost(live.number, error, blame=blame_of(error), final=is_final))
         step = start_looking(state) if isinstance(state.phase, Idle) else Step(state)
         return step.preceded_by(notice)
-    return go_idle(state).preceded_by(Emit(BridgeLost(live.number, error, restart_wait(state.losses), blame_of(error))))
+    wait = restart_wait(state.losses)
+    return go_idle(state).preceded_by(Emit(BridgeLost(live.number, error, wait, blame_of(error), final=wait is None)))
 
 
 def blame_of(error: BaseException) -> Blame:

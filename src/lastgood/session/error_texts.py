@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError, UnwatchableModule
+from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError, UnwatchableModule, WorkerDied
 from lastgood.session.code_frames import CARET, code_frame, cut_to_caret, read_source
 from lastgood.session.console import harmless
 
@@ -74,6 +74,8 @@ def brief(error: BaseException, base: Path | None = None) -> str:
             return _innermost_place(_frames_of(error), base) + _first_line(
                 f"{error.type_name}: {error.message}" if error.message else error.type_name
             )
+        case WorkerDied(stderr=said) if said.strip():
+            return f"{_first_line(str(error))}: {said.strip().splitlines()[-1].strip()}"
         case LastgoodError():
             more = f" (and {len(error.others)} more)" if isinstance(error, UnwatchableModule) and error.others else ""
             said = f"{_first_line(error_text(error))}{more}"

@@ -175,7 +175,7 @@ class EventLines:
                 yield "notice", "magenta", f"a promotion cut short was undone in {self._near(output)}: {names}"
             case BridgeLost(generation, error, restart_in):
                 yield "notice", "red", f"the bridge of generation {generation} broke down: {self._brief(error)}"
-                if restart_in is None:
+                if event.final:
                     yield "notice", "red", "it is not restarted by itself now; an edit or reload_now() replaces it"
                 elif restart_in:
                     yield "notice", "magenta", f"it is restarted in {restart_in:g} s"
