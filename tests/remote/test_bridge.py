@@ -391,6 +391,19 @@ async def test_a_worker_ahead_whose_place_is_lost_is_passed_over(
             assert len(elsewhere.made) == 3
 
 
+async def test_a_worker_ahead_that_is_silent_is_ended_for_another_may_need_its_place(
+    staged: StagedProject, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with elsewhere.running(staged) as bridge:
+        await bridge.prepare_spare()
+        (_, ahead) = hosts(elsewhere)
+        monkeypatch.setattr(Link, "is_quiet", lambda _: True)
+        os.kill(ahead, signal.SIGSTOP)
+        async with elsewhere.running(staged):
+            assert len(elsewhere.made) == 3
+            assert not Path(f"/proc/{ahead}").exists()  # noqa: ASYNC240 - it waits for nothing
+
+
 def hosts(elsewhere: Elsewhere) -> list[int]:
     """The processes that run hosts, in the order of their places."""
     return [place._child.pid for place in elsewhere.made if place._child is not None]

@@ -50,12 +50,18 @@ _waiting: list[AheadWorker] = []
 async def take_ahead(key: Hashable) -> PlacedWorker | None:
     """Take over a worker with this ``key`` that lives and waits on this event loop; None if there is none.
 
-    One that is being started is waited for: there may be no room for another, and it will be ready first.
+    One that is being started is waited for: there may be no room for another, and it will be ready first. One that has exited, or
+    is silent, is ended, since its place may be the last one.
     """
     token = trio.lowlevel.current_trio_token()
     for ahead in [each for each in _waiting if each.key == key and each.token is token]:
         await ahead.started.wait()
-        if ahead.worker is not None and ahead.is_usable() and ahead.is_waiting():
+        if ahead.worker is None or not ahead.is_waiting():
+            continue
+        if ahead.is_usable():
             _waiting.remove(ahead)
             return ahead.worker
+        with trio.CancelScope() as at_once:
+            at_once.cancel()  # it would not answer
+            await ahead.end()
     return None
