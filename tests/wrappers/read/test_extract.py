@@ -238,6 +238,11 @@ def test_stars_in_a_circle_end() -> None:
         ),
         pytest.param("__all__ = ['floor']", "floor: left out: the module does not define it.", id="undefined"),
         pytest.param(
+            "__all__ = ['__version__']\n__version__ = '1'",
+            "__version__: left out: its name begins with an underscore, as that of what is private. Offer it under another name.",
+            id="private",
+        ),
+        pytest.param(
             "__all__ = ['desk']\ndesk = dict()",
             "desk: left out: it is an object, and stays in the worker. Offer a function that uses it.",
             id="object",
@@ -282,7 +287,7 @@ def test_what_is_left_out_is_told_of(text: str, expected: str) -> None:
     assert told == f"pricing.{expected}"
     file, _, line = where.strip("()").partition(":")
     assert file == "pricing.py"
-    assert not line or re.search(r"\b(f|C|desk|floor)\b", text.split("\n")[int(line) - 1])
+    assert not line or re.search(r"\b(f|C|desk|floor|__version__)\b", text.split("\n")[int(line) - 1])
 
 
 @pytest.mark.parametrize(

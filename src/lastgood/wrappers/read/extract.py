@@ -67,6 +67,7 @@ _METHODS = "its static and class methods are left out, and instances cannot cros
 _AS_BASE = "it offers no static or class method. Its instances cross as {}."
 _METHODS_AS_BASE = "its static and class methods are left out. Its instances cross as {}."
 _BOUND_AGAIN = "other statements bind its name, too, and may replace the class: bind it once."
+_PRIVATE = "its name begins with an underscore, as that of what is private. Offer it under another name."
 _ALIAS = "it is another name of a type, which wrappers use itself."
 _TYPE_VARIABLES = ("ParamSpec", "TypeVar", "TypeVarTuple")
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
@@ -182,6 +183,10 @@ class _Extractor:
             if member is not None:
                 yield member
         self.check_selection(at, functions, classes)
+        for name in dict.fromkeys(at.exports or ()) if self.selection.functions is None else ():
+            if name.startswith("_") and "." not in name and name not in self.selection.exclude:
+                binding = next(reversed(at.names().get(name, [])), None)
+                self.leave_out(name, _PRIVATE, at, None if binding is None else binding.node.lineno)
         if at.dynamic and not (at.exports is not None and at.exports_are_known) and self.selection.functions is None:
             made = ", ".join(f"{what} at line {line}" for what, line in at.dynamic[:3])
             self.warnings.append(
