@@ -151,7 +151,7 @@ class ProcessBridge(WorkerBridge):
         setup = self._setup()
         await self._start_workers(setup)
         edited = EDITED_MODULES.get()
-        body = PACK({**setup, "edited": edited} if edited else setup)  # plain data, and of thousands of modules
+        body = _packed({**setup, "edited": edited} if edited else setup)
         for worker in self._workers:
             worker.levels = LEVELS.current
         answers = [worker.channel.submit(frames.SETUP, body) for worker in self._workers]
@@ -209,7 +209,7 @@ class ProcessBridge(WorkerBridge):
         setup = self._setup()
         spare = Spare(worker, _context(environment, setup), setup["pinned"])
         spare.wait()
-        body = PACK({**setup, "focus": [str(path) for path in edited], "later": self._loaded})
+        body = _packed({**setup, "focus": [str(path) for path in edited], "later": self._loaded})
         return spare, worker.channel.submit(frames.AHEAD, body)
 
     async def _start_workers(self, setup: Mapping[str, Any]) -> None:
@@ -300,6 +300,13 @@ class ProcessBridge(WorkerBridge):
             "log_levels": LEVELS.renew(),
             "modules": dict(self._modules),
         }
+
+
+def _packed(setup: Mapping[str, Any]) -> bytes:
+    try:
+        return PACK(setup)  # plain data, and of thousands of modules
+    except UnicodeEncodeError:  # a path that is not UTF-8
+        return VALUES.dumps(setup)
 
 
 def _command(python: str | Path) -> Path:
