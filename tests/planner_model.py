@@ -263,7 +263,8 @@ class Outside(RuleBasedStateMachine):
                     self.driver.state.phase,
                     states.Unstarted | states.Idle | states.Scheduled | states.Looking | states.Closed,
                 )
-                assert not waits or (self.driver.state.is_waiting and (self.pins or not self.is_alone())), "for ever"
+                may_wait = self.pins or (self.driver.state.is_waiting and not self.is_alone())
+                assert not waits or may_wait, "for ever"
             case effects.Stage() | effects.Promote() | effects.Warm() | effects.Swap() | effects.Watch():
                 assert self.action.cycle == self.cycle.number
                 self.cycle.reached.append(self.action)

@@ -300,6 +300,18 @@ def test_a_restart_waits_until_what_was_loaded_late_is_stored() -> None:
     script.send(events.Pinned(1))
 
 
+def test_a_restart_that_was_asked_for_waits_as_well() -> None:
+    script = idle()
+    script.give(LATE)
+    script.give(events.Lost(1, ERROR, 1000.0))
+    script.send(events.TimerElapsed("restart"))
+    script.send(events.Pinned(1), RESTART)
+    script.give(LATE)
+    assert script.state.is_held(RESTART)
+    script.send(events.Pinned(1))
+    assert not script.state.is_held(RESTART)
+
+
 def test_a_replaced_bridge_is_kept_until_what_it_has_loaded_late_is_stored() -> None:
     script = second_cycle().through(2, "warm")
     script.give(LATE)

@@ -138,6 +138,14 @@ def test_what_it_has_imported_late_is_stored_before() -> None:
     script.send(events.Pinned(1), MAKE_WAY)
 
 
+def test_what_it_imports_before_its_dispose_has_begun_is_stored_before() -> None:
+    script = making_way()
+    script.give(PINNING)
+    assert script.state.is_held(MAKE_WAY)
+    script.send(events.Pinned(1))
+    assert not script.state.is_held(MAKE_WAY)
+
+
 def test_what_its_last_calls_import_late_is_stored_before_another_takes_its_place() -> None:
     script = making_way()
     script.give(PINNING)

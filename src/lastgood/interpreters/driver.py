@@ -78,8 +78,9 @@ class Driver:
         self.interrupted = True
 
     def take(self) -> effects.Action | None:
-        """Return the next action, which counts as running until :meth:`finish`; None if there is none."""
-        self.running = self._queue.popleft() if self._queue else None
+        """Return the next action, which counts as running until :meth:`finish`; None if there is none, or if it is held."""
+        is_next = self._queue and not self.state.is_held(self._queue[0])
+        self.running = self._queue.popleft() if is_next else None
         return self.running
 
     def finish(self, outcome: Event) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from lastgood.effects.cycle import Action, LeaderGeneration
+from lastgood.effects.cycle import Action, Dispose, LeaderGeneration, Restart
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged, Warmed
@@ -265,6 +265,16 @@ class State(Struct, frozen=True):
     def is_waiting(self) -> bool:
         """True if the next action waits, for a pin or for a bridge that is still there."""
         return bool(self.held or self.vacating)
+
+    def is_held(self, action: Action) -> bool:
+        """Return whether ``action``, which was asked for when no pin was under way, must wait for one that has begun since then."""
+        match action:
+            case Dispose(bridge):
+                return bridge in self.pinning
+            case Restart():
+                return bool(self.pinning)
+            case _:
+                return False
 
     @property
     def due(self) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ The rules:
   minute it stays lost. A cycle takes precedence, because it replaces the bridge anyway. A new bridge that is lost on probation
   is not restarted: the previous generation is restored, unless the place where the bridge ran is to blame.
 - Modules that a live bridge imported dynamically are pinned before it is restarted or disposed: what needs them is held until
-  the last pin has ended.
+  the last pin has ended, and by :meth:`.State.is_held` if it was asked for before that pin.
 - Hints of the notifier may be early, late or missing. After each, all files are read at once and twice more; without any, they
   are read from time to time, in at most two percent of the time. An interpreter that knows which files alone may have changed
   reads these, and there is no hint.
