@@ -277,12 +277,22 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def wrong_field(self) -> tuple[str, str] | None:
         """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
         if self.app is not None and module_of_app(self.app) is None:
-            return "app", f'expected a module and a name in it, such as "main:app", found {json.dumps(self.app)}.'
+            return (
+                "app",
+                f'expected a module and a name in it, such as "{_app_meant(self.app)}", found {json.dumps(self.app)}.',
+            )
         if not 0 <= self.port <= 65535:
             return "port", f"expected a port, from 0 to 65535, found {self.port}."
         if self.probe is not None and not self.probe.startswith("/"):
             return "probe", f'expected a path that begins with "/", found {json.dumps(self.probe)}.'
         return None
+
+
+def _app_meant(app: str) -> str:
+    """Return what may be meant by a path, or by a module alone, such as ``src/main.py``; an example for anything else."""
+    module, _, attribute = app.partition(":")
+    meant = f"{module.removesuffix('.py').removeprefix('./').replace('/', '.')}:{attribute or 'app'}"
+    return "main:app" if module_of_app(meant) is None else meant
 
 
 def module_of_app(app: str) -> str | None:

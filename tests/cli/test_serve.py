@@ -246,6 +246,13 @@ def test_a_module_that_does_not_exist(serve: Serve) -> None:
     assert "Run this in its directory, or write python_import_path into a lastgood.toml with [serve]" in text
 
 
+def test_a_module_below_src_is_found_for_the_error(here: Path, serve: Serve) -> None:
+    (here / "src" / "shop").mkdir(parents=True)
+    serving = serve("--port", "0", app="shop.main:app")
+    text = get_failure(port_of(serving))
+    assert f"It is in {here}/src. Run this in its directory, or write python_import_path into a lastgood.toml" in text
+
+
 def get_failure(port: int) -> str:
     status, text, _ = get(port)
     assert status == 503
@@ -257,6 +264,8 @@ def get_failure(port: int) -> str:
     [
         ([], "the application is not named. Write it as an argument, such as `lastgood serve main:app`"),
         (["main"], 'app: expected a module and a name in it, such as "main:app", found "main".'),
+        (["./shop/main.py"], 'such as "shop.main:app", found "./shop/main.py".'),
+        (["../main.py"], 'such as "main:app", found "../main.py".'),
         (["main:app", "--probe", "health"], 'probe: expected a path that begins with "/", found "health".'),
         (
             ["main:app", "--", "--log-leve", "debug"],

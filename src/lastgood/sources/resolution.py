@@ -155,8 +155,19 @@ def _search(config: Config, finder: Finder, name: str) -> str:
     directories = [
         f"  {each}" if finder.exists(each) else f"  {each} (does not exist)" for each in finder.searched(name)
     ]
-    remedy = "" if parent else f"\n{_REMEDIES.get(config.path.name, _REMEDY)}, or correct the name."
+    remedy = (
+        ""
+        if parent
+        else f"\n{_place_below(finder, name)}{_REMEDIES.get(config.path.name, _REMEDY)}, or correct the name."
+    )
     return "\n".join([f'"{name}" was looked for in:', *directories]) + remedy
+
+
+def _place_below(finder: Finder, name: str) -> str:
+    """Return a sentence that says where a missing module is, if it is in ``src`` below an entry of the import path."""
+    places = (f"{entry}/src" for entry in finder.import_path)
+    found = (each for each in places if finder.exists(f"{each}/{name}") or finder.exists(f"{each}/{name}.py"))
+    return next((f"It is in {each}. " for each in found), "")
 
 
 def _hidden(finder: Finder, name: str) -> str | None:
