@@ -76,12 +76,13 @@ def test_a_default_has_to_fit_its_annotation(parameter: str, expected: str) -> N
         ("A = 'a' + 'b'\n    B = ('x', 60 * 60)", {"A": "ab", "B": ("x", 3600)}),
         ("A = 1\n    B = A\n    C = auto()", {"A": 1, "B": 1, "C": 2}),
         ("A = timedelta(days=_x)\n    B = _ROOT", {"A": timedelta(days=2), "B": Path("/")}),
+        ("A = member('a')", {"A": "a"}),
         ("A = logging.INFO\n    B = HTTPStatus.OK\n    C = nonmember(3)", {"A": logging.INFO, "B": HTTPStatus.OK}),
     ],
 )
 def test_members_that_are_computed_from_constants(members: str, expected: dict[str, object]) -> None:
     text = (
-        "import limits, logging\nfrom datetime import timedelta\nfrom enum import Enum, auto, nonmember\n"
+        "import limits, logging\nfrom datetime import timedelta\nfrom enum import Enum, auto, member, nonmember\n"
         "from http import HTTPStatus\nfrom pathlib import Path\n_x = 2\n_ROOT = Path('/')\n"
         f"class E(Enum):\n    {members}\ndef f(x: E): ..."
     )

@@ -370,6 +370,8 @@ class _ModelReader:
                     continue
                 if self.makes(value, "enum.nonmember"):
                     continue
+                if self.makes(value, "enum.member") and value.args:
+                    value = value.args[0]
                 if self.makes(value, "enum.auto") and not value.args:
                     value_of_auto = None if automatic is None else automatic(target.id)
                     yield RawField(target.id, value=value if value_of_auto is None else ast.Constant(value_of_auto))
