@@ -109,3 +109,28 @@ def g() -> Api.Pair: ...
         "-> Api.Inner.B: ...",
     ):
         assert f"{line}\n" in body
+
+
+def test_a_class_may_have_the_name_of_its_base() -> None:
+    text = "from v1 import User, Error\nclass Error(Error): ...\n@dataclass\nclass User(User):\n  n: int\ndef f() -> User: ..."
+    v1 = source("v1", f"{HEAD}\nclass Error(Exception): ...\n@dataclass\nclass User:\n  v1: int")
+    wrapped = wrap(f"{HEAD}\n{text}", v1)
+    body = text_of(wrapped)
+    assert told(wrapped) == ()
+    assert "from .v1 import Error as _Error\nfrom .v1 import User as _User\n" in body
+    assert "class Error(_Error):" in body
+    assert "class User(_User):\n    n: int\n" in body
+    assert "async def f() -> User: ..." in body
+
+
+def test_a_nested_class_may_have_the_name_of_its_base() -> None:
+    text = "class Error(Exception): ...\nclass Api:\n  class Error(Error): ...\n  class Gone(Error): ..."
+    body = text_of(wrap(f"{HEAD}\n{text}"))
+    assert "class Api:\n    class Error(Error):\n        pass\n\n    class Gone(Error):" in body
+
+
+def test_what_stands_between_a_class_and_its_base_of_that_name_may_mean_either() -> None:
+    text = "from v1 import User\ndef g() -> User: ...\n@dataclass\nclass User(User):\n  n: int\ndef f() -> User: ..."
+    body = text_of(wrap(f"{HEAD}\n{text}", *USERS))
+    assert "async def g() -> Any: ..." in body
+    assert "async def f() -> Any: ..." in body

@@ -46,7 +46,9 @@ def derived_classes(project: Project, at: Outline) -> Derived:
                 if binding.at.type_only:
                     continue
                 bases = [
-                    base.declared for node in _bases(binding, scope) if isinstance(base := scope.base(node), Place)
+                    base.declared
+                    for node in _bases(binding, scope)
+                    if isinstance(base := scope.base(node, binding), Place)
                 ]
                 if bases:
                     found.setdefault(Declared(at.source.name, binding.qualified), {}).update(dict.fromkeys(bases))

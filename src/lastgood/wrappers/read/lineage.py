@@ -42,7 +42,7 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
 
 def _base(project: Project, place: Place, node: ast.expr) -> str | Place | None:
     """Resolve a base. Of several classes of that name, depending on a condition, the one that is found first has to do."""
-    found = Scope(project, place.outline, place.owner).base(node)
+    found = Scope(project, place.outline, place.owner).base(node, place.binding)
     if found is None and isinstance(node, ast.Name):
         where = project.locate(place.outline, node.id)
         if isinstance(where, Located) and where.is_class and where.bindings[0] is not place.binding:

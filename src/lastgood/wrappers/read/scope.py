@@ -63,7 +63,7 @@ class Scope(Struct, frozen=True, eq=False):
 
     ``type_parameters`` are the type parameters (:pep:`695`) in scope. ``in_fields``: the name is in the annotation or default
     of a field, where it does not refer to other fields (``date: date | None = None``). ``in_types``: it is in an annotation, which
-    may name what only type checkers import.
+    may name what only type checkers import. ``before``: it is in the head of this class statement, which has bound no name yet.
     """
 
     project: Project
@@ -73,6 +73,7 @@ class Scope(Struct, frozen=True, eq=False):
     in_fields: bool = False
     in_types: bool = False
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
+    before: Binding | None = None
 
     @property
     def module(self) -> str:
@@ -149,16 +150,16 @@ class Scope(Struct, frozen=True, eq=False):
         if not head or key in self.seen or len(self.seen) >= _MAX_NAMES:
             self.project.circles += bool(head)
             return None
-        inner = replace(self, seen=self.seen | {key})
+        inner = replace(self, seen=self.seen | {key}, before=None)
         if head in self.type_parameters:
             return None if rest else (inner, self.type_parameters[head])
-        if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
+        if self.owner is not None and (bindings := self._bindings(self.owner, head)):
             first = _class_or_none(bindings)[0]
             if first.target or first.is_class or isinstance(inner._made(first), Place):
                 return inner._bound(bindings, rest)
             if not self.in_fields or not (first.is_variable or first.is_property):
                 return None
-        if bindings := self.at.names().get(head):
+        if bindings := self._bindings(None, head):
             return inner._bound(bindings, rest)
         for star in reversed(self.at.stars):
             if is_known(f"{star}.{dotted}"):
@@ -174,17 +175,23 @@ class Scope(Struct, frozen=True, eq=False):
             return inner._imported([f"{self.module}.{dotted}"])  # a submodule, which some import has bound here
         return f"builtins.{dotted}"
 
-    def base(self, node: ast.expr) -> str | Place | None:
-        """Resolve a base in a class statement, through aliases: to a full path outside the local modules, or to a class."""
-        found: str | Place | tuple[Scope, ast.AST] | None = (self, node)
+    def base(self, node: ast.expr, of: Binding | None = None) -> str | Place | None:
+        """Resolve a base of the class ``of``, through aliases: to a full path outside the local modules, or to a class."""
+        found: str | Place | tuple[Scope, ast.AST] | None = (replace(self, before=of), node)
         while isinstance(found, tuple):
             scope, value = found
             named = value.value if isinstance(value, ast.Subscript) else value
             found = scope.lookup(dotted_name(named)) if isinstance(named, ast.expr) else None
         return found
 
+    def _bindings(self, owner: ast.ClassDef | None, name: str) -> Sequence[Binding]:
+        bindings = self.at.names(owner).get(name, ())
+        if self.before is None or self.before not in bindings:
+            return bindings
+        return bindings[: bindings.index(self.before)]
+
     def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.AST] | None:
-        bindings = self._relevant(bindings)
+        bindings = self._last_alone(self._relevant(bindings))
         paths = [f"{each.target}.{rest}" if rest else each.target for each in bindings if each.target]
         if len(paths) == len(bindings):
             known = [path for path in paths if is_known(path)]
@@ -199,6 +206,20 @@ class Scope(Struct, frozen=True, eq=False):
         if bindings[0].is_class:
             return self._class(bindings[0], rest)
         return None if rest else self._assigned(bindings[0])
+
+    def _last_alone(self, bindings: Sequence[Binding]) -> Sequence[Binding]:
+        """Return the last alone if it is a class that takes the name of its base: ``class User(User)``, below an import.
+
+        All of ``bindings`` are returned if something between the two may mean the first.
+        """
+        first, last = bindings[0], bindings[-1]
+        if len(bindings) != 2 or not last.is_class or last.at.conditional or not (first.target or first.is_class):
+            return bindings
+        if last.name not in map(dotted_name, getattr(last.node, "bases", ())):
+            return bindings
+        nodes = (each.node for found in self.at.names(last.at.owner).values() for each in found if not each.target)
+        between = (each for each in nodes if first.node.lineno < each.lineno < last.node.lineno)
+        return bindings if any(_mentions(each, last.name) for each in between) else [last]
 
     def _relevant(self, bindings: Sequence[Binding]) -> Sequence[Binding]:
         """Return those of ``bindings`` that count, if only some of them are under ``if TYPE_CHECKING``.
@@ -281,6 +302,11 @@ class Scope(Struct, frozen=True, eq=False):
         return Scope(self.project, at, in_types=self.in_types, seen=self.seen)
 
 
+def _mentions(node: ast.AST, name: str) -> bool:
+    parts = (getattr(each, "id", getattr(each, "value", None)) for each in ast.walk(node))
+    return any(isinstance(each, str) and name in each for each in parts)
+
+
 def _class_or_none(bindings: Sequence[Binding]) -> Sequence[Binding]:
     """Return the class alone where a name is bound to a class and, in other branches, to None, which is no type of its own."""
     others = [each for each in bindings if not (each.is_variable and _is_none(each.node.value))]
@@ -314,7 +340,7 @@ def _base_that_crosses(place: Place, project: Project) -> tuple[Scope, ast.AST] 
         elif each.declared not in known:
             known[each.declared] = None
             inside = class_scope(each, project)
-            bases = [inside.base(base) for base in getattr(each.binding.node, "bases", ())]
+            bases = [inside.base(base, each.binding) for base in getattr(each.binding.node, "bases", ())]
             todo += [(each, True), *((base, False) for base in bases if isinstance(base, Place))]
     return known[place.declared]
 
@@ -323,7 +349,7 @@ def _own_base_that_crosses(place: Place, project: Project) -> tuple[Scope, ast.A
     node = place.binding.node
     inside = replace(class_scope(place, project), in_types=True)
     for base in node.bases if isinstance(node, ast.ClassDef) else ():
-        found = inside.base(base)
+        found = inside.base(base, place.binding)
         crosses = inside.resolve(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
         if (isinstance(found, str) and plain_path(found) in _CROSSING) or (
             isinstance(found, Place) and isinstance(crosses, tuple)

@@ -25,10 +25,10 @@ def itself(declared: Declared, place: Place, project: Project) -> Type:
 def bases_of(place: Place, project: Project) -> Iterator[tuple[Place, tuple[Type, ...]]]:
     """Yield the local bases of the class at ``place``, each with what its type parameters stand for."""
     node = place.binding.node
-    scope = class_scope(place, project)
+    scope = replace(class_scope(place, project), before=place.binding)
     own = class_parameters(place, project)
     for base in node.bases if isinstance(node, ast.ClassDef) else ():
-        found = scope.base(base)
+        found = scope.base(base, place.binding)
         if isinstance(found, Place):
             # Read as an annotation would be. A base that is no type there, since it is an ordinary class, has no arguments.
             type_ = erased(read_annotation(base, scope)[0], own)

@@ -239,7 +239,7 @@ class _ModelReader:
             raws += () if made is None else made.raws
             unknown_bases += [ast.unparse(node)] if made is None else []
             return None if made is None else made.family
-        found = self.scope.base(node)
+        found = self.scope.base(node, self.place.binding)
         node, given = (node.value, node.slice) if isinstance(node, ast.Subscript) else (node, None)
         if isinstance(found, Place):
             model = self.models.of(self.project, found)
@@ -284,7 +284,7 @@ class _ModelReader:
         return known[place.declared]
 
     def unknown_in(self, place: Place, base: ast.expr) -> str:
-        found = Scope(self.project, place.outline, place.owner).base(base)
+        found = Scope(self.project, place.outline, place.owner).base(base, place.binding)
         if isinstance(found, Place) and self.models.of(self.project, found) is None:
             return self.plain_base(found)
         return "" if found in _WITHOUT_FIELDS else place.name
