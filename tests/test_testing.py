@@ -37,6 +37,36 @@ from world_scripts import (
 # --- the world itself
 
 
+@pytest.mark.parametrize(
+    ("misuse", "error", "says"),
+    [
+        (lambda world: world.start(), WatchError, "starts once"),
+        (lambda world: world.remove("nowhere.py"), FileNotFoundError, "no file nowhere.py"),
+        (lambda world: world.touch("nowhere.py"), FileNotFoundError, "no file nowhere.py"),
+        (lambda world: world.write("a.py", 3), TypeError, "a text or bytes, not int"),
+        (lambda world: world.fail("promote", error="boom"), TypeError, "must be an exception, such as OSError"),
+        (lambda _: World({"a.py": None}), TypeError, "a text or bytes, not NoneType"),  # type: ignore[dict-item]
+        (lambda _: World({}, debounce="1"), TypeError, "World(): debounce must be a number"),  # type: ignore[arg-type]
+        (lambda _: World({}, warm_timeout=0), ValueError, "World(): warm_timeout must be more than 0"),
+    ],
+    ids=["start", "remove", "touch", "write", "fail", "files", "type", "seconds"],
+)
+def test_what_cannot_be_meant_is_refused(misuse: Callable[[Any], object], error: type[Exception], says: str) -> None:
+    world = started()
+    with pytest.raises(error) as caught:
+        misuse(world)
+    assert says in str(caught.value)
+
+
+def test_files_may_be_bytes_and_its_repr_says_what_is_live() -> None:
+    world = World({name: text.encode() for name, text in SOURCES.items()})
+    assert repr(world).startswith("<lastgood.testing.World: Status(generation=0")
+    world.start()
+    assert "generation=1" in repr(world)
+    world.close()
+    assert repr(world) == "<lastgood.testing.World: closed>"
+
+
 def test_the_example_in_its_docstring_runs() -> None:
     assert doctest.testmod(world) == doctest.TestResults(0, 10)
 

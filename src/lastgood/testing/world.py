@@ -37,6 +37,7 @@ from lastgood.interpreters.project import Project
 from lastgood.planner import State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, SettleRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status, Unstarted
+from lastgood.session import arguments
 from lastgood.sources.finder import Interpreter
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.testing.streams import ScriptedStream
@@ -62,7 +63,7 @@ class World:
 
     def __init__(
         self,
-        files: Mapping[str, str],
+        files: Mapping[str, str | bytes],
         *,
         config_file: str = "lastgood.toml",
         debounce: float | None = None,
@@ -87,7 +88,7 @@ class World:
             MemoryFiles(lambda: self.clock.now) if beside is None else beside._disk.of_another_process()
         )
         for name, text in files.items():
-            self._disk.put(ROOT / name, text.encode())
+            self._disk.put(ROOT / name, _bytes(text))
         given = {
             "debounce": debounce,
             "max_wait": max_wait,
@@ -104,7 +105,13 @@ class World:
             self._load,
             lambda _: Interpreter((), ("sys", "math")),
             self._process,
-            given={name: seconds for name, seconds in given.items() if seconds is not None},
+            given={
+                name: arguments.seconds(
+                    f"World(): {name}", value, may_be_zero=name not in ("warm_timeout", "stage_timeout")
+                )
+                for name, value in given.items()
+                if value is not None
+            },
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
         self._interpreter.name = "" if beside is None else f"{self._process}-"
@@ -115,10 +122,19 @@ class World:
         self._answers: dict[int, bool | BaseException] = {}
         self._working = False
 
+    def __repr__(self) -> str:
+        """Return a sentence for a person."""
+        return f"<lastgood.testing.World: {'closed' if self.closed else self.status}>"
+
     # --- the session
 
     def start(self) -> None:
-        """Run the first cycle. If it fails, raises its error, unless the world waits for its first good generation."""
+        """Run the first cycle. If it fails, raises its error, unless the world waits for its first good generation.
+
+        Raises :class:`WatchError` if the session has started already.
+        """
+        if not isinstance(self._driver.state.phase, Unstarted):
+            raise WatchError("The session of a World starts once: make another World.")
         ticket = next(self._tickets)
         self._report(Started(ticket, self._waits, *self._interpreter.find_leader()))
         self._run()
@@ -350,16 +366,22 @@ class World:
 
     def write(self, path: str, text: str | bytes) -> None:
         """Save a file, like an editor; the watcher notices it."""
-        self._disk.put(ROOT / path, text.encode() if isinstance(text, str) else text)
+        self._disk.put(ROOT / path, _bytes(text))
         self._hint()
 
     def remove(self, path: str) -> None:
-        """Delete a file; the watcher notices it."""
+        """Delete a file; the watcher notices it. Raises :class:`FileNotFoundError` if there is none."""
+        self._check_file(path)
         del self._disk.names[ROOT / path]
         self._hint()
 
+    def _check_file(self, path: str) -> None:
+        if ROOT / path not in self._disk.names:
+            raise FileNotFoundError(f"There is no file {path} in this World.")
+
     def touch(self, path: str) -> None:
-        """Change a file's modification time, but not its bytes; the watcher notices it."""
+        """Change a file's modification time, but not its bytes; the watcher notices it. Raises as :meth:`remove` does."""
+        self._check_file(path)
         self._disk.names[ROOT / path].mtime = self._disk.names[ROOT / path].ctime = self.clock.now
         self._hint()
 
@@ -387,6 +409,8 @@ class World:
         ``effect``: "stage", "promote", "warm" (whose operations are create, init and probe), "swap", "dispose", "watch" or
         "rollback".
         """
+        if error is not None and not isinstance(error, BaseException):
+            raise TypeError(f"fail(): error must be an exception, such as OSError(), not {error!r}.")
         self._inject(Fault(effect, at, OSError("injected") if error is None else error))
 
     def hang(self, effect: str, at: int = 1, *, stuck: bool = False) -> None:
@@ -478,6 +502,12 @@ class World:
                     self._answers[ticket] = succeeded if error is None else error
             case _:
                 self._interpreter.carry_out(command)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    if not isinstance(text, str | bytes):
+        raise TypeError(f"A file of a World is a text or bytes, not {type(text).__name__}.")
+    return text.encode() if isinstance(text, str) else text
 
 
 def _check_seconds(method: str, seconds: float) -> None:
