@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -172,3 +173,15 @@ def nothing_is_left_published() -> Iterator[None]:
     runtime.clear_runtime_bridge()
     assert left is None
     assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("lastgood.")]
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """A test leaves no descriptor, no thread of ours, and no process. What an earlier one has let go of may close meanwhile."""
+    gc.collect()
+    before = {*os.listdir("/proc/self/fd")}
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lastgood")]
+    assert {*os.listdir("/proc/self/fd")} <= before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +10,6 @@ import pytest
 from lastgood.bridges.process import ProcessBridge
 from process_bridges import DEADLINE, SERVICE
 from staged_project import SOURCES, StagedProject
-
-
-@pytest.fixture
-def nothing_is_left() -> Iterator[None]:
-    """Every test leaves as many descriptors as it found, no thread of ours, and no process."""
-    gc.collect()
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lastgood")]
-    assert len(os.listdir("/proc/self/fd")) <= len(before)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.fixture

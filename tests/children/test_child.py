@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,16 +21,7 @@ from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
 from real_project import DEADLINE
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    before = len(os.listdir("/proc/self/fd"))
-    yield
-    assert GUARDIAN.pid is None
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert "lastgood-output" not in [thread.name for thread in threading.enumerate()]
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 @pytest.fixture(params=["pidfds", "kqueue", "no pidfds", "no waitid either"])
