@@ -20,6 +20,8 @@ def program_environment() -> dict[str, str]:
     """Return the environment in which a program imports the lastgood that is tested, also on an imitated platform."""
     path = [str(Path(lastgood.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}  # ipykernel heeds it
+    # A pytest, at its end, would remove the temporary directories of earlier runs, with all that whole suites have left there.
+    own |= {"PYTEST_DEBUG_TEMPROOT": os.path.dirname(own["XDG_CACHE_HOME"])} if "XDG_CACHE_HOME" in own else {}
     return {**own, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
 
