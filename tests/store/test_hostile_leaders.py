@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,9 +39,11 @@ def moved(name: str) -> Forgery:
 
     def forge(victim: Victim) -> None:
         there = victim.outside / Path(name).name
-        if (victim.home / name).exists():
+        while (victim.home / name).exists() and not (victim.home / name).is_symlink():
+            remove_tree(Disk(), there)
             shutil.move(victim.home / name, there)
-            (victim.home / name).symlink_to(there)
+            with suppress(FileExistsError):  # a session that runs has made it anew
+                (victim.home / name).symlink_to(there)
 
     return forge
 
