@@ -22,12 +22,20 @@ from lastgood.store.user_key import cache_directory, user_key
 __all__ = ["Disk", "is_running"]
 
 logger = logging.getLogger(__name__)
+_SIGNATURES_IN_A_TURN = 128
+_TURN = 0.00002
+"""Seconds to give the interpreter up for, after so many signatures: about half a millisecond of them.
+
+A thread that waits for the interpreter does not get it in the microsecond for which each system call gives it up, but is woken,
+and waits anew: as long as such calls follow one another, it waits.
+"""
 
 
 class Disk:
     """The real file system: a :class:`~lastgood.store.file_system.FileSystem`."""
 
     _key: bytes | None = None
+    _signatures = 0
 
     def user(self) -> int:
         """See ``FileSystem``, also for the following methods."""
@@ -182,7 +190,10 @@ class Disk:
         return found
 
     def signature(self, path: str) -> tuple[int, ...]:
-        """See :class:`FileSystem`."""
+        """See :class:`FileSystem`. Where thousands are asked for, the app's event loop comes round in between."""
+        self._signatures += 1  # it is no matter if two threads count one
+        if not self._signatures % _SIGNATURES_IN_A_TURN:
+            time.sleep(_TURN)
         try:
             return _signature_of(os.lstat(path))
         except (OSError, ValueError):
