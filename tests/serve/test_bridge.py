@@ -105,6 +105,18 @@ async def test_the_order_of_a_life(tmp_path: Path) -> None:
     assert (tmp_path / "src" / "notes").read_text().splitlines()[-2:] == ["/page state", "ending"]
 
 
+HANGS = ORDER.replace('        note("ending")\n', '        note("ending")\n        await asyncio.sleep(1000)\n')
+
+
+async def test_a_shutdown_that_takes_longer_than_grace_is_said_to_be_cut(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, HANGS, options=QUIET, process={"grace": 0.5}) as served:
+        assert await served.get("/page") == ""
+    said = [record.getMessage() for record in caplog.records if record.name == "lastgood.serve.bridge"]
+    assert said == ["main:app was killed: its shutdown took longer than 0.5 s (grace under [runtime.process])."]
+
+
 async def failure(top: Path, text: str, app: str = "main:app", options: Any = QUIET, **arguments: Any) -> BaseException:
     """Return what the start of a generation raises, of which nothing is left."""
     async with trio.open_nursery() as nursery:

@@ -120,6 +120,10 @@ class RemoteWorker:
         """Return whether its process has ended, even if that was not handled yet."""
         return self._child.has_exited()
 
+    def was_killed(self) -> bool:
+        """Return whether a signal has ended its process."""
+        return (self._child.status or 0) < 0
+
     def is_stopped(self) -> bool:
         """Return whether its process is stopped by a signal."""
         return self._child.is_stopped()

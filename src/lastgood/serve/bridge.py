@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket as sockets
@@ -26,6 +27,8 @@ from lastgood.errors import BridgeError, ConfigError
 from lastgood.sources.environment import Environment
 
 __all__ = ["ServerBridge", "checked_options"]
+
+logger = logging.getLogger(__name__)
 
 _WORKER = Path(__file__).with_name("worker")
 
@@ -318,6 +321,17 @@ class _Server(ProcessBridge):
         made.settings = settings
         made.overlaps = config.runtime.process.overlap
         return made
+
+    async def dispose(self) -> None:
+        """See :meth:`ProcessBridge.dispose`; say it if the application had to be killed."""
+        ending = [worker for worker in self.workers() if not worker.has_exited()]
+        await super().dispose()
+        if any(worker.was_killed() for worker in ending):
+            logger.warning(
+                "%s was killed: its shutdown took longer than %g s (grace under [runtime.process]).",
+                self.settings["app"],
+                self._process.grace,
+            )
 
     def workers(self) -> Sequence[RemoteWorker]:
         """Return the workers that are ready."""
