@@ -56,6 +56,16 @@ def refuse(path, other):
             path = "/dev/null"
             continue
 
+def lose_a_signal():
+    """Have the next signal come before the wait that it is to end, as one may."""
+    from _lastgood_worker import interrupts
+    send = interrupts.pthread_kill
+
+    def lose(*_):
+        interrupts.pthread_kill = send
+
+    interrupts.pthread_kill = lose
+
 def notes():
     return noted
 
@@ -90,6 +100,16 @@ async def interrupt(bridge: ProcessBridge, gate: Gate, function: str) -> None:
 @pytest.mark.parametrize("function", ["sleep", "wait", "spin"])
 async def test_a_cancelled_call_raises_in_the_thread_that_runs_it(working: Path, tmp_path: Path, function: str) -> None:
     async with running(working) as bridge:
+        await interrupt(bridge, Gate(tmp_path), function)
+        assert await bridge.call("svc", "notes", [], {}) == [[True, "Interrupted", "MainThread"]]
+
+
+@pytest.mark.parametrize("function", ["sleep", "wait"])
+async def test_a_signal_that_comes_before_the_wait_begins_is_sent_again(
+    working: Path, tmp_path: Path, function: str
+) -> None:
+    async with running(working) as bridge:
+        await bridge.call("svc", "lose_a_signal", [], {})
         await interrupt(bridge, Gate(tmp_path), function)
         assert await bridge.call("svc", "notes", [], {}) == [[True, "Interrupted", "MainThread"]]
 

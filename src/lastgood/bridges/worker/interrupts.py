@@ -1,7 +1,8 @@
 """Interrupts: an exception that is raised in the thread of a call that nobody waits for any more.
 
 Python raises it before the thread's next step. A thread that waits in C code is interrupted when it returns, except that a wait
-of the *main* thread (``time.sleep``, a lock, a socket) is ended by a signal. SIGURG is ignored wherever nobody handles it.
+of the *main* thread (``time.sleep``, a lock, a socket) is ended by a signal. SIGURG is ignored wherever nobody handles it. One that
+comes just before the wait begins does not end it, so it is sent again, after longer and longer pauses, until the call is over.
 
 An interrupt must never hit another call, nor the worker's own code, where it would leave half a frame or a lock behind. So a
 thread is *exposed* only while it runs a function of the user's. An interrupt that was raised too late for the function to notice
@@ -12,12 +13,17 @@ from __future__ import annotations
 
 import threading
 from _signal import SIGURG, getsignal, pthread_kill, signal  # type: ignore[import-not-found]  # signal imports enum: 2 ms
+from _thread import start_new_thread
+from time import sleep  # bound here, since the program may replace it
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["SHIELD", "Exposure", "Interrupted", "RunSlot", "Shield", "enable_interrupts"]
+
+
+_FIRST_PAUSE = 0.001  # seconds
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +54,21 @@ class Exposure:
             _raise_in(self.thread, Interrupted)
             if self.thread == threading.main_thread().ident and getsignal(SIGURG) is _wake:
                 pthread_kill(self.thread, SIGURG)
+                try:  # noqa: SIM105 - a worker starts faster without contextlib
+                    start_new_thread(self._keep_waking, ())
+                except RuntimeError:
+                    pass  # there is no room for one more thread
+
+    def _keep_waking(self) -> None:
+        """Signal the main thread again and again, until its call is over or has got to a step of the worker's own."""
+        pause = _FIRST_PAUSE
+        while True:
+            sleep(pause)
+            with self._lock:
+                if not self.exposed:
+                    return
+                pthread_kill(self.thread, SIGURG)
+            pause *= 2
 
     # On the thread itself.
 
