@@ -190,3 +190,24 @@ def test_no_wrapper_of_a_well_known_module_is_older_than_it(tmp_path: Path) -> N
     assert missing_wrappers(config) == []
     assert [*older_wrappers(config, bridge)] == []
     bridge.stop()
+
+
+def test_members_are_of_the_type_that_makes_their_values(tmp_path: Path) -> None:
+    text = """
+import enum
+from datetime import timedelta
+
+class Length(timedelta, enum.Enum):
+    DAY = 1
+    ODD = 1, 30
+
+class Share(float, enum.Enum):
+    ALL = 1
+
+def f(length: Length, share: Share) -> None: ...
+"""
+    same, other = tmp_path / "same", tmp_path / "other"
+    same.mkdir()
+    other.mkdir()
+    assert differences(same, text, text) == []
+    assert differences(other, text, text.replace("1, 30", "1, 31")) == ["Length has other values"]

@@ -369,7 +369,7 @@ def _differences_of_class(node: ast.ClassDef, live: Any) -> Iterator[str]:
         fields = {name: value for name, value in fields.items() if name in values}  # the others may be inherited
     if fields.keys() != values.keys():
         yield "fields"
-    elif any(_is_other_value(values[name], fields[name]) for name in values):
+    elif any(_is_other_value(values[name], fields[name], getattr(live, "_member_type_", object)) for name in values):
         yield "values" if issubclass(live, enum.Enum) else "defaults"
 
 
@@ -422,12 +422,20 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return _NOTHING if field.default is dataclasses.MISSING else field.default
 
 
-def _is_other_value(declared: ast.expr | None, live: Any) -> bool:
-    """Return whether a wrapper declares a literal that is not the live value. It may lack one that the generator cannot tell."""
+def _is_other_value(declared: ast.expr | None, live: Any, kind: Any) -> bool:
+    """Return whether a wrapper declares a literal that is not the live value. It may lack one that the generator cannot tell.
+
+    Of a member of an enum, ``kind`` is the type that makes its value of what is declared; else ``object``.
+    """
     if declared is None or live is _UNKNOWN:
         return False
     try:
         value = ast.literal_eval(declared)
     except ValueError:  # an expression
         return live is _NOTHING and not (isinstance(declared, ast.Call) and ast.unparse(declared.func) == "field")
+    if kind is not object:
+        try:
+            value = kind(*(value if isinstance(value, tuple) else (value,)))
+        except (TypeError, ValueError, ArithmeticError):
+            return True
     return (type(value), value) != (type(live), live)
