@@ -339,6 +339,18 @@ def test_what_is_no_bridge_is_refused(flavour: Flavour, missing: str, says: str)
     flavour.run(main)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [(3, "must be callable, not int"), (lambda _config: Bridge(), r"called as create_bridge\(\), but it takes \(_c")],
+)
+def test_a_factory_that_cannot_be_called_is_refused(flavour: Flavour, wrong: Any, says: str) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match=says):
+            await create_bridge_reloader(wrong)
+
+    flavour.run(main)
+
+
 def test_a_plain_init_and_dispose_do(flavour: Flavour, caplog: pytest.LogCaptureFixture) -> None:
     class Plain:
         def __init__(self) -> None:

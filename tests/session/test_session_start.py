@@ -119,6 +119,18 @@ class AsyncCallable:
         ({"extra_watch_paths": [b"data"]}, TypeError, "a list of paths, and each must be a path, not bytes"),
         ({"on_event": partial(partial(trio.sleep), 1)}, TypeError, "use session.events()"),
         ({"on_event": AsyncCallable()}, TypeError, "use session.events()"),
+        (
+            {"create_bridge": lambda: None},
+            TypeError,
+            "create_bridge is called as create_bridge(config), but it takes ()",
+        ),
+        (
+            {"generate": lambda _config: None},
+            TypeError,
+            "generate is called as generate(config, stage_dir), but it takes (_c",
+        ),
+        ({"probe": lambda: None}, TypeError, "probe is called as probe(bridge), but it takes ()"),
+        ({"on_event": lambda: None}, TypeError, "on_event is called as on_event(event), but it takes ()"),
         ({"wait_for_first": "no"}, TypeError, "wait_for_first must be True or False, not str"),
         ({"set_as_global": None}, TypeError, "set_as_global must be True or False, not NoneType"),
         ({"config_file": 3}, TypeError, "config_file must be a path, not int"),

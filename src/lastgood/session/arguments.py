@@ -72,14 +72,31 @@ def seconds(name: str, given: object, *, may_be_zero: bool) -> float:
         raise ValueError(f"{name} is too large a number of seconds; math.inf is no limit.") from None
 
 
-def function(name: str, given: Any, *, plain: str = "") -> None:
-    """Raise :class:`TypeError` if it is neither None nor callable, or is async where ``plain`` says what to do instead."""
-    if given is not None and not callable(given):
+def function(name: str, given: Any, *parameters: str, plain: str = "") -> None:
+    """Raise :class:`TypeError` if it is given, but not callable with ``parameters``.
+
+    So is one that is async, where ``plain`` says what to do instead.
+    """
+    if given is None:
+        return
+    if not callable(given):
         raise TypeError(f"{name} must be callable, not {type(given).__name__}.")
-    while isinstance(given, functools.partial):
-        given = given.func
-    if plain and (inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None))):  # noqa: B004
+    inner = given
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if plain and (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))):  # noqa: B004
         raise TypeError(f"{name} must be a plain function. {plain}")
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # some builtin functions have none
+        return
+    try:
+        signature.bind(*parameters)
+    except TypeError as error:
+        called = name.rpartition(" ")[2]
+        raise TypeError(
+            f"{name} is called as {called}({', '.join(parameters)}), but it takes {signature}: {error}."
+        ) from None
 
 
 def flag(name: str, given: object) -> bool:

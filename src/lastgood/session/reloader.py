@@ -17,6 +17,7 @@ from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError
+from lastgood.session import arguments
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,8 +40,10 @@ async def create_bridge_reloader(
     one, is awaited before the bridge goes live. With ``set_as_global``, wrappers call the live bridge.
 
     If ``create_bridge`` or ``init()`` raises, the bridge is disposed, nothing is published, and the error is raised. Raises
-    :class:`BridgeError`, before anything is created, if another bridge is published or neither trio nor asyncio runs.
+    :class:`TypeError` if ``create_bridge`` cannot be called so, and :class:`BridgeError`, before anything is created, if another
+    bridge is published or neither trio nor asyncio runs.
     """
+    arguments.function("create_bridge_reloader(): create_bridge", create_bridge)
     loop = loops.current()
     if loop is None:
         raise BridgeError("create_bridge_reloader() runs under trio or asyncio; neither runs here.")

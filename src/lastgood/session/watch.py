@@ -79,7 +79,7 @@ def watch(
     Raises :class:`TypeError` and :class:`ValueError` for invalid arguments, and :class:`ConfigError` for invalid ``modules`` and
     ``output``, and if both ``config_file`` and ``modules`` are given.
     """
-    arguments.function("watch(): on_event", on_event, plain="To await something, use session.events().")
+    arguments.function("watch(): on_event", on_event, "event", plain="To await something, use session.events().")
     config = arguments.path("watch(): config_file", config_file)
     instead = _instead_of_config(config, modules, import_path, output)
     return WatchProgram(
@@ -154,8 +154,9 @@ def _hooks(
     probe: Callable[[Any], Any] | None,
     set_as_global: object,
 ) -> Hooks:
-    for name, given in {"create_bridge": create_bridge, "generate": generate, "probe": probe}.items():
-        arguments.function(f"watch(): {name}", given)
+    arguments.function("watch(): create_bridge", create_bridge, "config")
+    arguments.function("watch(): generate", generate, "config", "stage_dir")
+    arguments.function("watch(): probe", probe, "bridge")
     published = arguments.flag("watch(): set_as_global", set_as_global)
     _import_session(create_bridge)
     begin = _blank_worker if create_bridge is None else None
