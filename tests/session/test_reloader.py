@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -347,6 +348,21 @@ def test_a_factory_that_cannot_be_called_is_refused(flavour: Flavour, wrong: Any
     async def main() -> None:
         with pytest.raises(TypeError, match=says):
             await create_bridge_reloader(wrong)
+
+    flavour.run(main)
+
+
+def test_a_decorated_factory_is_called_as_its_decorator_is(flavour: Flavour) -> None:
+    def injecting(function: Callable[[int], Bridge]) -> Callable[[], Bridge]:
+        @functools.wraps(function)
+        def factory(*args: Any) -> Bridge:
+            return function(3, *args)
+
+        return factory
+
+    async def main() -> None:
+        async with await create_bridge_reloader(injecting(lambda number: Bridge(number))) as reloader:
+            assert reloader.current.number == 3
 
     flavour.run(main)
 

@@ -87,7 +87,7 @@ def function(name: str, given: Any, *parameters: str, plain: str = "") -> None:
     if plain and (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))):  # noqa: B004
         raise TypeError(f"{name} must be a plain function. {plain}")
     try:
-        signature = inspect.signature(given)
+        signature = inspect.signature(given, follow_wrapped=False)  # a decorator may take what its function does not
     except (TypeError, ValueError):  # some builtin functions have none
         return
     try:
