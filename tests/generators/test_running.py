@@ -227,6 +227,9 @@ def nowhere(config, stage_dir):
 async def later(config, stage_dir): ...
 
 constant = 3
+
+def letters(config, stage_dir):
+    return Generated("x.py")
 """
 WORDS = 'TEXT = "first"\ndef fail():\n    raise LookupError("mine")\n'
 
@@ -263,6 +266,7 @@ def test_a_functions_own_failures_are_told_as_they_are(functions: RealProject) -
         ("leaves", "it exited with status 4."),
         ("vanishes", "it ended its process before it returned."),
         ("wrong", "TypeError: it returned str; expected lastgood.Generated, an iterable of paths, or None."),
+        ("letters", "TypeError: it returned files that are str; expected a tuple."),
         ("elsewhere", 'it says that it made "../x.py", but there is no such file in its stage.'),
         ("nowhere", 'it says that it made "none.py", but there is no such file in its stage.'),
         ("later", "TypeError: it returned coroutine; expected"),

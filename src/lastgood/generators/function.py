@@ -56,11 +56,12 @@ def _load_function(use: str) -> Callable[..., object]:
 
 def _json_answer(made: object, stage: Path) -> dict[str, Any]:
     """Convert the function's result to JSON values. ``files`` is None if all files in the stage count."""
-    from lastgood.wrappers import Generated
+    from lastgood.wrappers import Generated, check_generated
 
     if made is None:
         return {"files": None}
     if isinstance(made, Generated):
+        made = check_generated(made, "it")
         failures = [(each.module, each.file and str(each.file), each.line, each.message) for each in made.failures]
         return {"files": [str(path) for path in made.files], "warnings": list(made.warnings), "failures": failures}
     if isinstance(made, Iterable) and not isinstance(made, str | bytes):

@@ -30,25 +30,25 @@ class Generated(Struct, frozen=True):
     failures: tuple[ModuleFailure, ...] = ()
 
 
-def check_generated(returned: object) -> Generated:
-    """Return what ``generate()`` has returned. Raises :class:`TypeError` if it, or something in it, is of another type."""
+def check_generated(returned: object, by: str = "generate()") -> Generated:
+    """Return what ``by`` has returned. Raises :class:`TypeError` if it, or something in it, is of another type."""
     if not isinstance(returned, Generated):
         raise TypeError(
-            f"generate() returned {type(returned).__name__}; expected lastgood.Generated(files, warnings, failures)."
+            f"{by} returned {type(returned).__name__}; expected lastgood.Generated(files, warnings, failures)."
         )
     return Generated(
-        tuple(os.fspath(path) for path in _entries(returned.files, (str, PurePath), "files", "a path")),
-        tuple(_entries(returned.warnings, str, "warnings", "a text")),
-        tuple(_entries(returned.failures, ModuleFailure, "failures", "a ModuleFailure")),
+        tuple(os.fspath(path) for path in _entries(returned.files, (str, PurePath), f"{by} returned files", "a path")),
+        tuple(_entries(returned.warnings, str, f"{by} returned warnings", "a text")),
+        tuple(_entries(returned.failures, ModuleFailure, f"{by} returned failures", "a ModuleFailure")),
     )
 
 
-def _entries(given: object, kind: type | tuple[type, ...], where: str, expected: str) -> Iterator[Any]:
+def _entries(given: object, kind: type | tuple[type, ...], what: str, expected: str) -> Iterator[Any]:
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise TypeError(f"generate() returned {where} that are {type(given).__name__}; expected a tuple.")
+        raise TypeError(f"{what} that are {type(given).__name__}; expected a tuple.")
     for entry in given:
         if not isinstance(entry, kind):
-            raise TypeError(f"generate() returned {where} with {type(entry).__name__}; expected each to be {expected}.")
+            raise TypeError(f"{what} with {type(entry).__name__}; expected each to be {expected}.")
         yield entry
 
 
