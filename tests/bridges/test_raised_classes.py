@@ -19,6 +19,23 @@ from lastgood.calls.classes import Declared
 from raised_here import remote
 
 
+def cancelled() -> BaseException:
+    """Return what trio raises where a task is cancelled."""
+    caught: list[BaseException] = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                caught.append(error)
+                raise
+
+    trio.run(main)
+    return caught[0]
+
+
 def test_classes_of_the_standard_library_and_nearest_bases() -> None:
     import json
     import subprocess
@@ -45,7 +62,7 @@ def test_classes_of_the_standard_library_and_nearest_bases() -> None:
         110,
         f"requests.{Timeout.__qualname__}",
     )
-    assert type(remote(trio.Cancelled._create(source="unknown"))) is RemoteError
+    assert type(remote(cancelled())) is RemoteError
 
 
 class ShopError(Exception):

@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def test_tools_show_the_lines_that_the_worker_runs(shop: RealProject) -> None:
                 if tool is not by_rich:  # it leaves out names of files that do not exist, and notes
                     assert file in shown
                     assert "a note" in shown
+                if tool is by_rich and version("rich").startswith("13."):
+                    continue  # it shows no groups
                 shown = tool(group)
                 assert [line for line in (*OF_ONE, "raise ValueError(sku) from error") if line not in shown] == []
             assert "what comes before the line" in by_rich(one)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,7 +54,7 @@ class Wire:
 ARRAYS: dict[str, Any] = {
     "int64": pa.array([1, None, 3]),
     "uint8": pa.array([1, None, 255], pa.uint8()),
-    "halffloat": pa.array([0.5, 1, None], pa.float16()),
+    "halffloat": pa.array([numpy.float16(0.5), numpy.float16(1), None], pa.float16()),
     "bool": pa.array([True, None, False]),
     "string": pa.array(["a", None, "ä€😀"]),
     "large string": pa.array(["a", None, ""], pa.large_string()),
