@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +19,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import imitated
+from command_line import Run
 from flavours import FLAVOURS, Flavour
 from lastgood.calls import registry as runtime
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
-from running import Running
+from running import Ran, Running
 
 # What fails in these is shown as it is in the tests themselves.
 pytest.register_assert_rewrite(
@@ -185,3 +187,19 @@ def nothing_is_left() -> Iterator[None]:
     assert {*os.listdir("/proc/self/fd")} <= before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process."""
+    from lastgood.cli.commands import main
+
+    def run(*args: str) -> Ran:
+        with pytest.raises(SystemExit) as caught:
+            copy_context().run(main, args, prog_name="lastgood")  # what it sets there ends with it
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert isinstance(caught.value.code, int)
+        return Ran(caught.value.code, out, err)
+
+    return run

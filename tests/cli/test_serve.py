@@ -269,7 +269,7 @@ def get_failure(port: int) -> str:
         (["main:app", "--probe", "health"], 'probe: expected a path that begins with "/", found "health".'),
         (
             ["main:app", "--", "--log-leve", "debug"],
-            "what stands behind -- is for uvicorn: No such option '--log-leve'",
+            "what stands behind -- is for uvicorn: No such option",
         ),
         (["main:app", "--host", "::1", "--uds", "a.sock"], "--host or --port and --uds exclude each other"),
         (["main:app", "--port", "0", "--uds", "a.sock"], "--host or --port and --uds exclude each other"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from click.testing import CliRunner
 
-from lastgood.cli.commands import main
+import running
+from command_line import Run
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, UnmanagedFile
 from lastgood.session.watch import WatchProgram
@@ -19,7 +19,7 @@ from lastgood.testing import World
 from lastgood.watch_events import ReloadSuccess
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, FakeFactory, RealProject, Told
-from running import Running, run
+from running import Running
 
 MAKE = """
 import pathlib
@@ -192,38 +192,33 @@ async def test_a_function_whose_module_is_missing_is_watched_for(
 # --- from the command --------------------------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, arguments)
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_generate_plan_and_check_run_them(project: RealProject) -> None:
+def test_generate_plan_and_check_run_them(project: RealProject, run: Run) -> None:
     configure(project, FUNCTION)
     config = str(project.config_file)
-    status, out, _ = command("plan", config)
-    assert status == 0
-    assert "generated/a.py" in out
+    planned = run("plan", config)
+    assert planned.status == 0
+    assert "generated/a.py" in planned.out
     assert not project.output.exists()
     assert not (project.root / ".lastgood").exists(), "a plan touches nothing"
-    assert command("generate", config)[0] == 0
+    assert run("generate", config).status == 0
     assert project.tree()["a.py"] == b"WORD = 'alpha'\n"
-    assert command("generate", "--check", config)[0] == 0
+    assert run("generate", "--check", config).status == 0
     project.save("words/a.txt", "other")
-    status, out, _ = command("generate", "--check", config)
-    assert status == 3
-    assert "+WORD = 'other'" in out
+    checked = run("generate", "--check", config)
+    assert checked.status == 3
+    assert "+WORD = 'other'" in checked.out
 
 
-def test_a_failure_of_one_is_told_and_changes_nothing(project: RealProject) -> None:
+def test_a_failure_of_one_is_told_and_changes_nothing(project: RealProject, run: Run) -> None:
     configure(project, FUNCTION)
     config = str(project.config_file)
-    command("generate", config)
+    run("generate", config)
     before = project.exact_tree()
     project.save("make.py", "def words(config, stage_dir):\n    raise LookupError('mine')\n")
     for arguments in (("generate",), ("plan",), ("generate", "--check")):
-        status, _, err = command(*arguments, config)
-        assert status == 1
-        assert "LookupError: mine" in err
+        ran = run(*arguments, config)
+        assert ran.status == 1
+        assert "LookupError: mine" in ran.err
     assert project.exact_tree() == before
     assert project.leftovers() == []
 
@@ -258,16 +253,16 @@ def test_what_a_kill_during_a_generator_leaves_is_removed_by_the_next_run(
         ran.stop()
     assert len(list(temporary.iterdir())) == 1
     configure(project, COPIES)
-    assert run((sys.executable, "-m", "lastgood", "generate"), project.root).status == 0
+    assert running.run((sys.executable, "-m", "lastgood", "generate"), project.root).status == 0
     assert list(temporary.iterdir()) == []
 
 
-def test_a_plan_tells_of_two_that_make_one_file(project: RealProject) -> None:
+def test_a_plan_tells_of_two_that_make_one_file(project: RealProject, run: Run) -> None:
     project.save("words/pricing.txt", "clash")
     configure(project, FUNCTION)
-    status, _, err = command("plan", str(project.config_file))
-    assert status == 1
-    assert "it has made pricing.py, and so has another generator" in err
+    planned = run("plan", str(project.config_file))
+    assert planned.status == 1
+    assert "it has made pricing.py, and so has another generator" in planned.err
 
 
 # --- in memory ---------------------------------------------------------------------------------------------------
