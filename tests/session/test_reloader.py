@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,55 +13,9 @@ from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
 from lastgood.runtime import clear_runtime_bridge, get_runtime_bridge, set_runtime_bridge
 from lastgood.session import reloader as reloader_module
 from lastgood.session.reloader import create_bridge_reloader
+from reloaded_bridges import Bridge, Factory
 
 pytestmark = pytest.mark.usefixtures("cleared_registry")
-
-
-async def nothing() -> None: ...
-
-
-class Bridge:
-    """Records what is done to it; ``on_call``, ``on_init`` and ``on_dispose`` are what it does itself."""
-
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-        self.log: list[str] = []
-        self.on_call: Callable[[], Awaitable[Any]] = nothing
-        self.on_init: Callable[[], Awaitable[Any]] = nothing
-        self.on_dispose: Callable[[], Awaitable[Any]] = nothing
-
-    @property
-    def disposed(self) -> bool:
-        return "disposed" in self.log
-
-    async def init(self) -> None:
-        self.log.append("init")
-        await self.on_init()
-
-    async def call(self, *_args: Any, **_kwargs: Any) -> int:
-        await self.on_call()
-        return self.number
-
-    async def dispose(self) -> None:
-        self.log.append("dispose")
-        await self.on_dispose()
-        self.log.append("disposed")
-
-
-class Factory:
-    """Makes bridges, numbered from 1. ``script`` runs in each making, and may change the bridge."""
-
-    def __init__(self) -> None:
-        self.made: list[Bridge] = []
-        self.script: Callable[[Bridge], Awaitable[Any] | None] = lambda _: None
-
-    async def __call__(self) -> Bridge:
-        bridge = Bridge(len(self.made) + 1)
-        self.made.append(bridge)
-        waiting = self.script(bridge)
-        if waiting is not None:
-            await waiting
-        return bridge
 
 
 def test_current_is_the_factorys_own_object(flavour: Flavour) -> None:
@@ -322,73 +275,6 @@ def test_an_idle_that_hangs_is_given_up_before_dispose(
 
     flavour.run(main)
     assert "Waiting for idle() of" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("missing", "says"), [("call", r"no call\(\)"), ("dispose", r"no dispose\(\)"), ("", "the class")]
-)
-def test_what_is_no_bridge_is_refused(flavour: Flavour, missing: str, says: str) -> None:
-    async def main() -> None:
-        async with await create_bridge_reloader(Factory()) as reloader:
-            first = reloader.current
-            wrong: Any = type("Wrong", (Bridge,), {missing: None} if missing else {})
-            reloader._create_bridge = lambda: wrong() if missing else wrong
-            with pytest.raises(BridgeError, match=says):
-                await reloader.reload()
-            assert reloader.current is first
-
-    flavour.run(main)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [(3, "must be callable, not int"), (lambda _config: Bridge(), r"called as create_bridge\(\), but it takes \(_c")],
-)
-def test_a_factory_that_cannot_be_called_is_refused(flavour: Flavour, wrong: Any, says: str) -> None:
-    async def main() -> None:
-        with pytest.raises(TypeError, match=says):
-            await create_bridge_reloader(wrong)
-
-    flavour.run(main)
-
-
-def test_a_decorated_factory_is_called_as_its_decorator_is(flavour: Flavour) -> None:
-    def injecting(function: Callable[[int], Bridge]) -> Callable[[], Bridge]:
-        @functools.wraps(function)
-        def factory(*args: Any) -> Bridge:
-            return function(3, *args)
-
-        return factory
-
-    async def main() -> None:
-        async with await create_bridge_reloader(injecting(lambda number: Bridge(number))) as reloader:
-            assert reloader.current.number == 3
-
-    flavour.run(main)
-
-
-def test_a_plain_init_and_dispose_do(flavour: Flavour, caplog: pytest.LogCaptureFixture) -> None:
-    class Plain:
-        def __init__(self) -> None:
-            self.log: list[str] = []
-
-        async def call(self, *_: object) -> None: ...
-
-        def init(self) -> None:
-            self.log.append("init")
-
-        def dispose(self) -> None:
-            self.log.append("disposed")
-
-    async def main() -> None:
-        create: Any = Plain
-        async with await create_bridge_reloader(create) as reloader:
-            first: Any = reloader.current
-            await reloader.reload()
-            assert first.log == ["init", "disposed"]
-
-    flavour.run(main)
-    assert not caplog.records
 
 
 def test_a_dispose_that_hangs_is_given_up(
