@@ -24,12 +24,11 @@ def renewed(document: str) -> str:
 
 def section(name: str, command: click.Command) -> str:
     """Return what the page says of one command."""
-    arguments = "".join(
-        f" {each.make_metavar(click.Context(command))}" for each in command.params if isinstance(each, click.Argument)
-    )
+    # Not by make_metavar(), which has a parameter more since click 8.2.
+    arguments = [each for each in command.collect_usage_pieces(click.Context(command)) if each != "[OPTIONS]"]
     rows = [f"| {spelling(option)} | {option.help} |" for option in command.params if isinstance(option, click.Option)]
     table = "\n".join(["| option | |", "|---|---|", *rows]) if rows else "It has no options."
-    return f"## `lastgood {name}{arguments}`\n\n{prose(command.help or '')}\n\n{table}"
+    return f"## `{' '.join(['lastgood', name, *arguments])}`\n\n{prose(command.help or '')}\n\n{table}"
 
 
 def spelling(option: click.Option) -> str:

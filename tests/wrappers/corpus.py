@@ -149,7 +149,7 @@ CALLS: dict[str, dict[str, dict[str, Any] | None]] = {
         "urlsplit": {"url": Literal["http://a.b:80/c?d#e", "//x", "http://[::1", "mailto:a@b"]},
     },
     "click.formatting": {"measure_table": None, "join_options": None, "wrap_text": None},
-    "click.shell_completion": {"split_arg_string": None},
+    "click.termui": {"unstyle": None},
     "humanize.filesize": {"naturalsize": None},
     "humanize.number": {
         "apnumber": None,
