@@ -180,7 +180,6 @@ CALLS: dict[str, dict[str, dict[str, Any] | None]] = {
         "isMdAsciiPunct": None,
         "isSpace": None,
         "isValidEntityCode": None,
-        "mdTrim": None,
         "normalizeReference": None,
         "unescapeAll": None,
     },
@@ -189,7 +188,7 @@ CALLS: dict[str, dict[str, dict[str, Any] | None]] = {
     "packaging.metadata": {"parse_email": {"data": str}},
     "packaging.pylock": {"is_valid_pylock_path": None},
     "packaging.utils": {"canonicalize_name": None, "is_normalized_name": None},
-    "rich.cells": {"cell_len": None, "chop_cells": None, "set_cell_size": None, "split_graphemes": None},
+    "rich.cells": {"cell_len": None, "chop_cells": None, "set_cell_size": None},
     "rich.color": {"Color.from_triplet": None, "Color.from_ansi": None, "blend_rgb": None, "parse_rgb_hex": None},
     "rich.filesize": {"decimal": None},
 }

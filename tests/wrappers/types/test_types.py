@@ -230,6 +230,11 @@ class C:
         id="init-var",
     ),
     pytest.param(
+        "@dataclass(init=False)\nclass C:\n  a: int = 1\n  b: str = field(compare=False)\n  def __init__(self, *, b, a=1): ...",
+        "@dataclass(kw_only=True)\nclass C:\n    a: int = 1\n    b: str = field(compare=False)",
+        id="constructor-of-its-own",
+    ),
+    pytest.param(
         "@dataclass(slots=True)\nclass C:\n  a: int\n  def __post_init__(self): ...",
         "@dataclass(slots=True, weakref_slot=True)\nclass C:\n    a: int",
         id="slots-and-more",

@@ -408,8 +408,11 @@ class _Declarer:
             yield ("kw_only=True",)
         frozen = self.frozen() if model.family is not Family.DATACLASS else model.flag("frozen")
         own = _CLASS_OPTIONS if model.family is Family.DATACLASS else _COMMON_OPTIONS
+        only_by_name = model.family is Family.DATACLASS and model.flag("init") is False and not _is_in_order(model)
         for name in own:
             value = frozen if name == "frozen" else model.flag(name)
+            if name == "kw_only" and only_by_name:
+                value = True
             if value is not None and not (name == "kw_only" and model.family is Family.PYDANTIC):
                 yield (f"{name}={value}",)
         if not (frozen or ("unsafe_hash" in own and model.flag("unsafe_hash"))) and makes_hash(
@@ -508,6 +511,23 @@ def _is_set_later(raw: RawField) -> bool:
     """Return whether a field is ``field(init=False)``."""
     _, words = called(raw.value) if raw.value is not None else (None, [])
     return any(word.arg == "init" and isinstance(word.value, ast.Constant) and not word.value.value for word in words)
+
+
+def _is_in_order(model: Model) -> bool:
+    """Return whether the fields could be positional parameters in their order: none without a default follows one with it."""
+    raws: dict[str, RawField] = {}
+    for each in (*reversed(list(_all_bases(model))), model):
+        raws |= {raw.name: raw for raw in each.raws if not (raw.kw_only or each.flag("kw_only") or _is_set_later(raw))}
+    have_defaults = list(map(_has_default, raws.values()))
+    return have_defaults == sorted(have_defaults)
+
+
+def _has_default(raw: RawField) -> bool:
+    if raw.value is None:
+        return False
+    function, words = called(raw.value)
+    is_field = isinstance(raw.value, ast.Call) and (dotted_name(function) or "").rpartition(".")[2] == "field"
+    return not is_field or any(word.arg in ("default", "default_factory") for word in words)
 
 
 def _all_bases(model: Model) -> Iterator[Model]:
