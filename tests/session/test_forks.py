@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imitated import not_on_darwin
 from lastgood.children.guard import open_exit
 from lastgood.errors import Forked
 from real_project import DEADLINE
@@ -344,6 +345,7 @@ before = open_here()
 """
 
 
+@not_on_darwin("it has no memory that is shared by a sealed descriptor")
 def test_a_child_keeps_no_pipe_no_shared_memory_and_no_lock(project: Path) -> None:
     child = """
         pid = os.fork()
