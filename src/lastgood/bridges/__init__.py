@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lastgood.errors import BridgeError
 
-__all__ = ["Bridge", "call_plain", "check_bridge"]
+__all__ = ["Bridge", "call_plain", "check_bridge", "result_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,3 +95,8 @@ def call_plain(bridge: Any, name: str, *arguments: Any, let_through: tuple[type[
             raise
         except BaseException:  # SystemExit, too
             logger.exception("%s() of the live bridge raised; the bridge stays live nevertheless", name)
+
+
+async def result_of(value: Any) -> Any:
+    """Return what a function of the user's has returned, which may be async."""
+    return await value if inspect.isawaitable(value) else value

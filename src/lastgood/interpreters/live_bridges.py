@@ -5,7 +5,6 @@ A bridge is named by the cycle that warmed it. All decisions are made in :mod:`l
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from lastgood.bridges import Bridge, call_plain, check_bridge
+from lastgood.bridges import Bridge, call_plain, check_bridge, result_of
 from lastgood.bridges.late import EDITED_MODULES, LAST_EDIT, LATE_IMPORT_LISTENER, EditedModule, LoadedLate
 from lastgood.calls.leases import Leased
 from lastgood.calls.registry import Slot
@@ -119,7 +118,7 @@ class LiveBridges:
             raise late
 
     async def _create(self, cycle: int, config: Config) -> None:
-        bridge = await _result_of(_call_interruptibly(self._create_bridge, config))
+        bridge = await result_of(_call_interruptibly(self._create_bridge, config))
         if any(leased.bridge is bridge for leased in (*self._leased.values(), self._slot.live) if leased is not None):
             raise BridgeError(
                 "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
@@ -129,9 +128,9 @@ class LiveBridges:
         check_bridge(bridge)
         init = getattr(bridge, "init", None)
         if init is not None:
-            await _result_of(init())
+            await result_of(init())
         if self._probe is not None:
-            await _result_of(_call_interruptibly(self._probe, bridge))
+            await result_of(_call_interruptibly(self._probe, bridge))
 
     def can_describe(self, cycle: int) -> bool:
         """Return whether the bridge of ``cycle``, which is not live yet, has the method for :meth:`describe`."""
@@ -146,7 +145,7 @@ class LiveBridges:
         """
         ask: Any = self._warmed[cycle]
         with trio.move_on_after(timeout) as scope:
-            return await _result_of(ask.interface(functions, modules))
+            return await result_of(ask.interface(functions, modules))
         assert scope.cancelled_caught
         raise TimeoutError
 
@@ -209,7 +208,7 @@ class LiveBridges:
         with scope:
             while True:
                 try:
-                    await _result_of(prepare())
+                    await result_of(prepare())
                 except BaseException as error:  # SystemExit, too
                     _raise_if_cancelled(error)
                     logger.exception(
@@ -344,7 +343,7 @@ class LiveBridges:
         with self._drains[action.bridge]:
             if idle is not None:
                 try:
-                    await _result_of(idle())
+                    await result_of(idle())
                 except BaseException as error:  # as of dispose(): after the swap, failures are only notices
                     _raise_if_cancelled(error)
                     logger.exception("idle() of a replaced bridge raised; it is disposed when its calls have ended")
@@ -374,7 +373,7 @@ class LiveBridges:
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
         timeout = max(timeout, getattr(bridge, "ends_within", 0.0))
         with trio.move_on_after(timeout) as scope:
-            await _result_of(bridge.dispose())
+            await result_of(bridge.dispose())
         if scope.cancelled_caught:
             raise BridgeError(
                 f"dispose() of a {type(bridge).__name__} did not end within {timeout:g} s and was given up."
@@ -438,10 +437,6 @@ def _raise_if_cancelled(error: BaseException) -> None:
     rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
     if rest is None or isinstance(rest, trio.Cancelled):
         raise error
-
-
-async def _result_of(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
 
 
 def since(started: float) -> float:

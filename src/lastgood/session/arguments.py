@@ -84,7 +84,8 @@ def function(name: str, given: Any, *parameters: str, plain: str = "") -> None:
     inner = given
     while isinstance(inner, functools.partial):
         inner = inner.func
-    if plain and (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))):  # noqa: B004
+    called = getattr(inner, "__call__", None)  # noqa: B004 - not whether there is one, but whether it is async
+    if plain and (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
         raise TypeError(f"{name} must be a plain function. {plain}")
     try:
         signature = inspect.signature(given, follow_wrapped=False)  # a decorator may take what its function does not
@@ -93,9 +94,9 @@ def function(name: str, given: Any, *parameters: str, plain: str = "") -> None:
     try:
         signature.bind(*parameters)
     except TypeError as error:
-        called = name.rpartition(" ")[2]
+        own = name.rpartition(" ")[2]
         raise TypeError(
-            f"{name} is called as {called}({', '.join(parameters)}), but it takes {signature}: {error}."
+            f"{name} is called as {own}({', '.join(parameters)}), but it takes {signature}: {error}."
         ) from None
 
 

@@ -5,14 +5,13 @@ It uses no watcher and no files. It runs under trio, asyncio and Pyodide, and im
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lastgood.bridges import call_plain, check_bridge
+from lastgood.bridges import call_plain, check_bridge, result_of
 from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
@@ -137,7 +136,7 @@ class BridgeReloader(Generic[B]):
         token = _creating.set(attempt)
         try:
             made: Any = self._create_bridge()
-            bridge: B = await _result_of(made)
+            bridge: B = await result_of(made)
             if bridge is None or bridge is self._current:
                 what = "None" if bridge is None else "the live bridge"
                 raise BridgeError(f"create_bridge returned {what}; expected a new bridge.")
@@ -145,7 +144,7 @@ class BridgeReloader(Generic[B]):
                 check_bridge(bridge)
                 init = getattr(bridge, "init", None)
                 if init is not None:
-                    await _result_of(init())
+                    await result_of(init())
                 if self._disposed:
                     raise self._slot.over()
             except BaseException:
@@ -173,7 +172,7 @@ class BridgeReloader(Generic[B]):
 
     async def _finish(self, step: Callable[[], object], what: str) -> None:
         async def take() -> None:
-            await _result_of(step())
+            await result_of(step())
 
         error = await self._loop.shielded(take, DISPOSE_TIMEOUT)
         if isinstance(error, KeyboardInterrupt):
@@ -191,10 +190,6 @@ class BridgeReloader(Generic[B]):
             raise BridgeError(
                 f"{what} was called from inside create_bridge or init(), which it would have to wait for."
             )
-
-
-async def _result_of(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
 
 
 # The reload attempt, of any reloader, that the running code is part of. In tasks that a factory has started it outlives the
